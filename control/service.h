@@ -1,0 +1,49 @@
+// Service: what the control API can ask of the daemon. The daemon implements it; tests of the API use a fake.
+// Thread-safe; a call may take as long as the source takes to answer (Resolve), never longer than ask_deadline.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fs/base/result.h"
+#include "fs/cache/cache.h"
+#include "fs/cache/image_status.h"
+
+namespace glintfs {
+
+struct ServiceStatus {
+  std::string version;       // of glintfs
+  std::string source;
+  std::string mountpoint;
+  std::string cache_directory;
+  Nanos uptime{0};
+  bool source_reachable = true;
+  std::string source_error;  // why not, with when it was noticed
+  std::string fill;          // "full" | "demand"
+  uint64_t chunk_size = 0;
+  CacheStats cache;
+};
+
+class Service {
+ public:
+  virtual ~Service() = default;
+
+  virtual ServiceStatus Status() = 0;
+  virtual std::vector<ImageStatus> Images() = 0;                     // cached ones, by name
+  virtual std::optional<ImageStatus> Image(std::string_view name) = 0;
+  virtual std::vector<QueueEntry> Queue() = 0;
+
+  // Asks the source for `name` and puts it in the queue. kNotFound: the source has no such image; kIsDirectory: it is a
+  // directory; kUnavailable: the source cannot be asked and nothing is known about the name.
+  virtual Result<void> QueueImage(std::string_view name) = 0;
+  virtual Result<void> Evict(std::string_view name) = 0;             // also takes it off the queue
+  virtual PruneResult ClearCache() = 0;
+  virtual void ClearQueue() = 0;
+  virtual PruneResult Prune(std::optional<uint64_t> target, bool dry_run) = 0;
+  virtual PruneResult Clean() = 0;
+  virtual Result<void> SetPinned(std::string_view name, bool pinned) = 0;
+};
+
+}  // namespace glintfs

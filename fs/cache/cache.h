@@ -1,0 +1,152 @@
+// Cache: all images kept in one cache directory. Owns the index, the budget, the workers and the janitor, and hands out
+// CachedImage objects.
+//
+//   OpenImage ──▶ CachedImage (one per image in use; shared by all its handles)
+//                   reads, fills ──▶ FetchQueue ──▶ Backend
+//                   dirty chunks ──▶ Janitor ──▶ Index
+//
+// Thread-safe. Nothing here waits for the source except CacheQueue's and the fetch queue's own threads.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "backends/backend.h"
+#include "fs/base/clock.h"
+#include "fs/base/file.h"
+#include "fs/base/result.h"
+#include "fs/cache/image_status.h"
+
+namespace glintfs {
+
+class CachedImage;
+
+enum class FillMode { kFull, kDemand };
+
+// What can change while the daemon runs (SIGHUP, control socket).
+struct CacheLimits {
+  uint64_t max_size = 10'000'000'000;  // bytes of disk; 0: unlimited
+  double low_mark = 0.90;              // share of max_size that eviction goes down to
+  double min_free = 0.05;              // share of the file system left free
+  uint64_t fill_rate = 0;              // bytes/s for background and queued traffic together; 0: unlimited
+  Nanos stall_time = std::chrono::hours(24);
+  Nanos clean_interval = std::chrono::minutes(10);
+};
+
+struct CacheOptions {
+  std::string directory;  // exists, writable, absolute
+  uint64_t chunk_size = 256 * 1024;
+  int fetch_threads = 16;
+  FillMode fill = FillMode::kFull;
+  CacheLimits limits;
+};
+
+struct PruneResult {
+  uint64_t files = 0;
+  uint64_t bytes = 0;
+  std::vector<std::string> names;  // what went, or would go (dry run)
+};
+
+struct QueueEntry {
+  std::string name;
+  Nanos added{0};      // wall clock
+  int attempts = 0;
+  Nanos next_try{0};   // wall clock; 0: as soon as its turn comes
+  std::string error;   // of the last attempt
+  bool running = false;
+};
+
+struct CacheStats {
+  CacheLimits limits;
+  uint64_t used_bytes = 0;       // disk bytes counted against max_size
+  uint64_t reserved_bytes = 0;   // part of used_bytes: being written now
+  uint64_t disk_total = 0, disk_available = 0;  // of the file system
+  uint64_t images = 0, absent = 0, partial = 0, complete = 0, verified = 0, invalid = 0, pinned = 0;
+  uint64_t open_images = 0;
+  uint64_t fetches_running = 0, fetches_waiting = 0, reads_parked = 0;
+  // Counters since the daemon started.
+  uint64_t read_hits = 0, read_misses = 0;          // reads answered at once / after waiting
+  uint64_t bytes_read = 0;                          // to readers
+  uint64_t bytes_fetched[4] = {0, 0, 0, 0};         // by urgency: demand, readahead, queued, background
+  uint64_t fetch_errors = 0;
+  uint64_t bypassed_bytes = 0;
+  uint64_t evictions = 0, evicted_bytes = 0;
+  uint64_t stalled_removed = 0, invalid_removed = 0;
+  uint64_t checksum_ok = 0, checksum_failed = 0, bad_chunks = 0;
+  uint64_t index_commits = 0;
+  std::string storage_error;                        // why the cache does not store at the moment, empty when it does
+};
+
+class Cache {
+ public:
+  // Locks the directory, reads the index, removes leftovers, starts the threads. Errors, each one line that says what to do:
+  // kBusy (another daemon has it), kAccessDenied/kIo (not writable), kInvalid (index of a newer version, other chunk size).
+  // `backend` and `storage`, `clock` must outlive the cache. A null storage means the real one.
+  static Result<std::unique_ptr<Cache>> Open(CacheOptions options, Backend& backend, Clock& clock = Clock::System(),
+                                             std::unique_ptr<Storage> storage = nullptr);
+  // Stops all threads, fails parked reads, writes a last checkpoint.
+  virtual ~Cache() = default;
+
+  // ---- For the catalogue and the file system; none of these waits for the source.
+
+  // The row this image has, or will have once something of it is cached. The same for equal ids while the daemon runs, and
+  // after a restart for every image that was ever opened.
+  virtual RowId RowFor(const ImageId& id) = 0;
+
+  // The image for reading. Counts a hit, touches last access. While the returned pointer (or a copy) lives the image counts
+  // as in use. kCorrupt: it failed its checksum and was not cleaned yet.
+  virtual Result<std::shared_ptr<CachedImage>> OpenImage(const ImageInfo& info) = 0;
+
+  // The newest version of `name` the cache has (any state but invalid), for answers while the source is away.
+  virtual std::optional<ImageInfo> FindNewest(std::string_view name) = 0;
+
+  // Names with cached content below `directory` ("" is the root), for listings while the source is away: one component each,
+  // directories included.
+  virtual std::vector<ListEntry> NamesIn(std::string_view directory) = 0;
+
+  // The source now has `current` under this name: every other version of it becomes invalid.
+  virtual void Supersede(const ImageId& current) = 0;
+  // The source answered that `name` no longer exists: every version of it becomes invalid.
+  virtual void Gone(std::string_view name) = 0;
+
+  virtual ImageStatus StatusOf(const ImageInfo& info) = 0;            // state kAbsent when nothing is known
+  virtual std::optional<ImageStatus> StatusOf(std::string_view name) = 0;  // newest version
+  virtual std::vector<ImageStatus> List() = 0;                         // by name
+
+  // ---- For operators.
+
+  // Removes what is cached of `name`. kNotFound; kBusy while it is open or being cached on request.
+  virtual Result<void> Evict(std::string_view name) = 0;
+  // Down to `target` disk bytes (default: the low mark), least recently used first; open, pinned and queued ones stay.
+  virtual PruneResult Prune(std::optional<uint64_t> target, bool dry_run) = 0;
+  // Everything that Evict would remove.
+  virtual PruneResult Clear() = 0;
+  // Removes stalled and invalid images now.
+  virtual PruneResult Clean() = 0;
+  // Survive restarts; the name need not be cached yet.
+  virtual Result<void> SetPinned(std::string_view name, bool pinned) = 0;
+  virtual bool IsPinned(std::string_view name) = 0;
+
+  // The queue of images to be cached on request. Durable when the call returns. Enqueueing what is complete does nothing.
+  virtual Result<void> Enqueue(const ImageInfo& info) = 0;
+  virtual Result<void> Dequeue(std::string_view name) = 0;  // kNotFound when not queued
+  virtual void ClearQueue() = 0;
+  virtual std::vector<QueueEntry> Queue() = 0;
+
+  virtual CacheStats Stats() = 0;
+  virtual CacheLimits Limits() = 0;
+  virtual void SetLimits(const CacheLimits& limits) = 0;
+
+  // Everything written so far is durable when it returns.
+  virtual Result<void> Checkpoint() = 0;
+
+  // Called without locks, from any thread, when an image becomes complete, verified, invalid or is removed.
+  enum class Event { kCompleted, kVerified, kInvalidated, kRemoved };
+  virtual void SetEventHandler(std::function<void(Event, const ImageInfo&)> handler) = 0;
+};
+
+}  // namespace glintfs

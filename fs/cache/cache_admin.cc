@@ -1,0 +1,378 @@
+// What operators ask: status, evict, prune, clean, pins, the queue, limits. Eviction goes in two phases: the budget chooses
+// under its lock, RemoveImages deletes without one.
+#include <algorithm>
+
+#include "fs/base/log.h"
+#include "fs/cache/cache_impl.h"
+#include "fs/cache/layout.h"
+
+namespace glintfs {
+namespace {
+constexpr Nanos kAbortPatience = std::chrono::seconds(10);
+}
+
+// ---------------------------------------------------------------------------------------------------- status
+
+ImageStatus CacheImpl::StatusLocked(const Entry& entry) {
+  const ImageRow& row = entry.row;
+  ImageStatus s;
+  s.info = row.info;
+  s.row = row.row;
+  s.chunk_size = options_.chunk_size;
+  s.chunks = (row.info.size + options_.chunk_size - 1) / options_.chunk_size;
+  s.chunks_present = row.chunks_present;
+  s.cached_bytes = std::min(row.info.size, row.chunks_present * options_.chunk_size);
+  s.disk_bytes = row.disk_bytes;
+  s.hits = row.hits;
+  s.last_access = row.last_access;
+  s.last_progress = row.last_progress;
+  s.pinned = pins_.contains(row.info.id.name);
+  s.error = row.error;
+  s.checksum = row.checksum;
+  if (entry.invalid()) {
+    s.state = ImageState::kInvalid;
+    if (s.error.empty()) s.error = "superseded: the source has another version, or none";
+  } else if (row.verdict == Verdict::kVerified) {
+    s.state = ImageState::kVerified;
+  } else {
+    s.state = ImageState::kAbsent;  // AddLive tells more
+  }
+  return s;
+}
+
+// Without the cache's lock: asks the image itself, when it is in use.
+void CacheImpl::AddLive(ImageStatus& s, const std::shared_ptr<CachedImage>& live) {
+  bool complete = s.chunks_present == s.chunks && (s.chunks > 0 || s.disk_bytes > 0);
+  if (live) {
+    const auto progress = live->progress();
+    s.chunks_present = progress.chunks_present;
+    s.cached_bytes = progress.cached_bytes;
+    s.filling = progress.filling;
+    s.fill_rate = progress.fill_rate;
+    s.open_count = live->open_handles.load();
+    if (s.error.empty()) s.error = progress.error;
+    complete = progress.complete;
+  }
+  s.disk_bytes = budget_.BytesOf(s.row);
+  if (s.state == ImageState::kVerified && !complete) s.state = ImageState::kAbsent;
+  if (s.state == ImageState::kAbsent)
+    s.state = complete ? ImageState::kComplete : s.chunks_present > 0 ? ImageState::kPartial : ImageState::kAbsent;
+}
+
+ImageStatus CacheImpl::StatusOf(const ImageInfo& info) {
+  ImageStatus status;
+  std::shared_ptr<CachedImage> live;
+  {
+    MutexLock lock(mu_);
+    const Entry* entry = table_.Find(info.id);
+    if (entry == nullptr) {
+      status.info = info;
+      status.row = RowForLocked(info.id);
+      status.chunk_size = options_.chunk_size;
+      status.chunks = (info.size + options_.chunk_size - 1) / options_.chunk_size;
+      status.pinned = pins_.contains(info.id.name);
+      return status;
+    }
+    status = StatusLocked(*entry);
+    live = entry->live.lock();
+  }
+  AddLive(status, live);
+  return status;
+}
+
+std::optional<ImageStatus> CacheImpl::StatusOf(std::string_view name) {
+  std::optional<ImageInfo> info;
+  {
+    MutexLock lock(mu_);
+    for (const Entry* entry : table_.Versions(backend_.source(), name))
+      if (!info || entry->row.row > table_.Find(info->id)->row.row) info = entry->row.info;
+  }
+  if (!info) return std::nullopt;
+  return StatusOf(*info);
+}
+
+std::vector<ImageStatus> CacheImpl::List() {
+  std::vector<std::pair<ImageStatus, std::shared_ptr<CachedImage>>> found;
+  {
+    MutexLock lock(mu_);
+    found.reserve(table_.size());
+    for (const auto& [row, entry] : table_.all())
+      if (entry->row.info.id.source == backend_.source()) found.emplace_back(StatusLocked(*entry), entry->live.lock());
+  }
+  std::vector<ImageStatus> list;
+  list.reserve(found.size());
+  for (auto& [status, live] : found) {
+    AddLive(status, live);
+    list.push_back(std::move(status));
+  }
+  std::sort(list.begin(), list.end(), [](const ImageStatus& a, const ImageStatus& b) {
+    return std::tie(a.info.id.name, a.row) < std::tie(b.info.id.name, b.row);
+  });
+  return list;
+}
+
+CacheStats CacheImpl::Stats() {
+  CacheStats s;
+  for (const ImageStatus& status : List()) {
+    ++s.images;
+    switch (status.state) {
+      case ImageState::kAbsent: ++s.absent; break;
+      case ImageState::kPartial: ++s.partial; break;
+      case ImageState::kComplete: ++s.complete; break;
+      case ImageState::kVerified: ++s.verified; break;
+      case ImageState::kInvalid: ++s.invalid; break;
+    }
+    s.open_images += status.open_count > 0 ? 1 : 0;
+  }
+  {
+    MutexLock lock(mu_);
+    s.limits = limits_;
+    s.pinned = pins_.size();
+    s.storage_error = storage_error_;
+  }
+  const Budget::Use use = budget_.GetUse();
+  s.used_bytes = use.used;
+  s.reserved_bytes = use.reserved;
+  if (auto space = storage_->Space()) {
+    s.disk_total = space->total;
+    s.disk_available = space->available;
+  }
+  const FetchQueue::Load load = fetches_->load();
+  s.fetches_running = load.running;
+  s.fetches_waiting = load.waiting;
+  s.reads_parked = counters_.reads_parked;
+  s.read_hits = counters_.read_hits;
+  s.read_misses = counters_.read_misses;
+  s.bytes_read = counters_.bytes_read;
+  for (int i = 0; i < kUrgencies; ++i) s.bytes_fetched[i] = counters_.bytes_fetched[i];
+  s.fetch_errors = counters_.fetch_errors;
+  s.bypassed_bytes = counters_.bypassed_bytes;
+  s.evictions = counters_.evictions;
+  s.evicted_bytes = counters_.evicted_bytes;
+  s.stalled_removed = counters_.stalled_removed;
+  s.invalid_removed = counters_.invalid_removed;
+  s.checksum_ok = counters_.checksum_ok;
+  s.checksum_failed = counters_.checksum_failed;
+  s.bad_chunks = counters_.bad_chunks;
+  s.index_commits = index_->commits();
+  return s;
+}
+
+// ---------------------------------------------------------------------------------------------------- removing
+
+PruneResult CacheImpl::RemoveImages(const std::vector<RowId>& rows, Reason reason) {
+  PruneResult result;
+  IndexBatch batch;
+  for (const RowId row : rows) {
+    ImageRow gone;
+    {
+      MutexLock lock(mu_);
+      Entry* entry = table_.Find(row);
+      if (entry == nullptr) continue;
+      gone = entry->row;
+      table_.Remove(row);
+    }
+    changed_.NotifyAll();
+    const uint64_t bytes = budget_.BytesOf(row);
+    if (gone.generation != 0) {
+      auto removed = storage_->Remove(layout::DataPath(row, gone.generation));
+      if (!removed && removed.error().code != Errc::kNotFound) StorageFailed(removed.error());
+    }
+    budget_.Remove(row);
+    batch.remove_images.push_back(row);
+    ++result.files;
+    result.bytes += bytes;
+    result.names.push_back(gone.info.id.name);
+    switch (reason) {
+      case Reason::kEvicted:
+        ++counters_.evictions;
+        counters_.evicted_bytes += bytes;
+        break;
+      case Reason::kStalled:
+        ++counters_.stalled_removed;
+        LogInfo("{}: removed: it is partial and had no progress for stall_time", gone.info.id.name);
+        break;
+      case Reason::kInvalid:
+        ++counters_.invalid_removed;
+        LogInfo("{}: removed: {}", gone.info.id.name, gone.superseded ? "superseded" : "failed its checksum");
+        break;
+      case Reason::kLost:
+        LogWarn("{}: its data file is gone or was replaced; it is fetched anew when it is read", gone.info.id.name);
+        break;
+    }
+    Announce(Event::kRemoved, gone.info);
+  }
+  if (auto applied = index_->Apply(std::move(batch)); !applied)
+    LogWarn("removed images stay in the index until the next start: {}", applied.error().message);
+  return result;
+}
+
+Result<void> CacheImpl::Evict(std::string_view name) {
+  std::vector<RowId> rows;
+  {
+    MutexLock lock(mu_);
+    for (const Entry* entry : table_.Versions(backend_.source(), name)) rows.push_back(entry->row.row);
+    if (pins_.contains(std::string(name))) return Error{Errc::kBusy, fmt::format("{} is pinned: unpin it first", name)};
+    if (queued_.contains(std::string(name)))
+      return Error{Errc::kBusy, fmt::format("{} is being cached on request", name)};
+  }
+  if (rows.empty()) return Error{Errc::kNotFound, fmt::format("nothing of {} is cached", name)};
+  for (const RowId row : rows) GLINTFS_TRY(EvictVersion(row, name));
+  return {};
+}
+
+// An image that only fills in the background is stopped first.
+Result<void> CacheImpl::EvictVersion(RowId row, std::string_view name) {
+  std::shared_ptr<CachedImage> retry;
+  {
+    MutexLock lock(mu_);
+    Entry* entry = table_.Find(row);
+    if (entry == nullptr) return {};
+    auto live = entry->live.lock();
+    if (auto it = retries_.find(row); it != retries_.end()) {
+      retry = std::move(it->second.image);
+      retries_.erase(it);
+    }
+    if (live && live->open_handles.load() > 0) {
+      retry = std::move(live);
+      return Error{Errc::kBusy, fmt::format("{} is open", name)};
+    }
+    if (live && !retry) retry = std::move(live);
+  }
+  if (retry) retry->Abort({Errc::kCancelled, "evicted"});
+  retry.reset();
+  const Nanos give_up = clock_.Now() + kAbortPatience;
+  while (!budget_.ChooseVictim(row, false)) {
+    if (clock_.Now() >= give_up) return Error{Errc::kBusy, fmt::format("{} is in use: try again", name)};
+    (void)Checkpoint();  // lets go of images that waited for it
+    MutexLock lock(mu_);
+    if (table_.Find(row) == nullptr) return {};  // nothing of it had been kept
+    changed_.WaitFor(mu_, std::chrono::milliseconds(10));
+  }
+  RemoveImages({row}, Reason::kEvicted);
+  return {};
+}
+
+PruneResult CacheImpl::Prune(std::optional<uint64_t> target, bool dry_run) {
+  const auto victims = budget_.ChooseVictims(target.value_or(budget_.LowMarkBytes()), dry_run);
+  std::vector<RowId> rows;
+  PruneResult result;
+  {
+    MutexLock lock(mu_);
+    for (const Budget::Victim& victim : victims) {
+      rows.push_back(victim.row);
+      if (Entry* entry = table_.Find(victim.row); entry != nullptr && dry_run) {
+        result.names.push_back(entry->row.info.id.name);
+        ++result.files;
+        result.bytes += victim.bytes;
+      }
+    }
+  }
+  return dry_run ? result : RemoveImages(rows, Reason::kEvicted);
+}
+
+PruneResult CacheImpl::Clear() {
+  (void)Checkpoint();
+  PruneResult result = Prune(0, false);
+  std::vector<std::string> names;
+  {
+    MutexLock lock(mu_);
+    for (const auto& [row, entry] : table_.all())
+      if (entry->row.info.id.source == backend_.source()) names.push_back(entry->row.info.id.name);
+  }
+  for (const std::string& name : names) {
+    const auto status = StatusOf(name);
+    if (!status || !Evict(name)) continue;
+    ++result.files;
+    result.bytes += status->disk_bytes;
+    result.names.push_back(name);
+  }
+  return result;
+}
+
+PruneResult CacheImpl::Clean() {
+  std::vector<RowId> invalid, stalled;
+  {
+    MutexLock lock(mu_);
+    const Nanos now = clock_.WallNow();
+    for (const auto& [row, entry] : table_.all()) {
+      if (entry->loading || !entry->live.expired()) continue;
+      const uint64_t chunks = (entry->row.info.size + options_.chunk_size - 1) / options_.chunk_size;
+      if (entry->invalid())
+        invalid.push_back(row);
+      else if (options_.fill == FillMode::kFull && entry->row.chunks_present < chunks &&
+               now - std::max(entry->row.last_progress, Nanos(0)) > limits_.stall_time)
+        stalled.push_back(row);
+    }
+  }
+  // The budget has the last word: one that was opened just now is in use, one that is pinned or queued stays.
+  std::erase_if(invalid, [this](RowId row) { return !budget_.ChooseVictim(row, true); });
+  std::erase_if(stalled, [this](RowId row) { return !budget_.ChooseVictim(row, false); });
+  PruneResult result = RemoveImages(invalid, Reason::kInvalid);
+  const PruneResult more = RemoveImages(stalled, Reason::kStalled);
+  result.files += more.files;
+  result.bytes += more.bytes;
+  result.names.insert(result.names.end(), more.names.begin(), more.names.end());
+  return result;
+}
+
+// ---------------------------------------------------------------------------------------------------- pins, queue, limits
+
+bool CacheImpl::ProtectedLocked(std::string_view name) const {
+  return pins_.contains(std::string(name)) || queued_.contains(std::string(name));
+}
+
+void CacheImpl::UpdateProtection(std::string_view name) {
+  std::vector<RowId> rows;
+  bool is_protected;
+  {
+    MutexLock lock(mu_);
+    is_protected = ProtectedLocked(name);
+    for (const Entry* entry : table_.Versions(backend_.source(), name)) rows.push_back(entry->row.row);
+  }
+  for (const RowId row : rows) budget_.SetPinned(row, is_protected);
+}
+
+Result<void> CacheImpl::SetPinned(std::string_view name, bool pinned) {
+  if (!IsValidName(name)) return Error{Errc::kInvalid, "not a valid image name"};
+  IndexBatch batch;
+  (pinned ? batch.add_pins : batch.remove_pins).emplace_back(name);
+  GLINTFS_TRY(index_->Apply(std::move(batch)));
+  {
+    MutexLock lock(mu_);
+    if (pinned) pins_.emplace(name); else pins_.erase(std::string(name));
+  }
+  UpdateProtection(name);
+  return {};
+}
+
+bool CacheImpl::IsPinned(std::string_view name) {
+  MutexLock lock(mu_);
+  return pins_.contains(std::string(name));
+}
+
+Result<void> CacheImpl::Enqueue(const ImageInfo& info) {
+  const ImageState state = StatusOf(info).state;
+  if (state == ImageState::kComplete || state == ImageState::kVerified) return {};
+  return queue_->Add(info.id.name);
+}
+
+CacheLimits CacheImpl::Limits() {
+  MutexLock lock(mu_);
+  return limits_;
+}
+
+void CacheImpl::SetLimits(const CacheLimits& limits) {
+  {
+    MutexLock lock(mu_);
+    limits_ = limits;
+    next_clean_ = Nanos(0);
+  }
+  max_size_ = limits.max_size;
+  fill_rate_ = limits.fill_rate;
+  budget_.SetLimits({.max_bytes = limits.max_size, .low_mark = limits.low_mark});
+  fetches_->SetFillRate(limits.fill_rate);
+  janitor_wake_.NotifyAll();
+}
+
+}  // namespace glintfs

@@ -1,0 +1,228 @@
+// What CachedImage asks of its cache: room, files, fill retries, the end of a life; and the verdicts of the verifier.
+#include <algorithm>
+
+#include "fs/base/log.h"
+#include "fs/base/size_text.h"
+#include "fs/cache/cache_impl.h"
+#include "fs/cache/layout.h"
+
+namespace glintfs {
+namespace {
+
+constexpr uint64_t kFillExtent = 8 << 20;
+constexpr Nanos kStorageRetry = std::chrono::seconds(10);
+constexpr int kMaxFillRetries = 20;  // about 15 minutes; a read starts over after that
+
+// Disk blocks a file takes beyond its data: the inode's extent tree (ext4: 340 extents a 4 KiB block).
+uint64_t FileOverhead(uint64_t size, uint64_t chunk_size) { return 4096 * (1 + size / chunk_size / 340); }
+
+}  // namespace
+
+Result<std::shared_ptr<ImageReader>> CacheImpl::OpenReader(const ImageInfo& image, std::stop_token stop) {
+  GLINTFS_ASSIGN(auto reader, backend_.Open(image, std::move(stop)));
+  return std::shared_ptr<ImageReader>(std::move(reader));
+}
+
+Result<std::shared_ptr<File>> CacheImpl::CreateFile(RowId row, uint64_t size, uint32_t& generation) {
+  const uint64_t overhead = FileOverhead(size, options_.chunk_size);
+  if (!Reserve(row, overhead)) return Error{Errc::kNoSpace, "the cache is full and nothing can be evicted"};
+  {
+    MutexLock lock(mu_);
+    Entry* entry = table_.Find(row);
+    if (entry == nullptr) return Error{Errc::kCancelled, "the image was removed"};
+    generation = ++entry->row.generation;
+  }
+  auto file = storage_->Create(layout::DataPath(row, generation), size);
+  budget_.Settle(row, overhead, file.has_value());
+  if (!file) return file.error();
+  return std::shared_ptr<File>(std::move(*file));
+}
+
+bool CacheImpl::Reserve(RowId row, uint64_t bytes) {
+  return budget_.Reserve(row, bytes, [this](const std::vector<Budget::Victim>& victims) {
+    std::vector<RowId> rows;
+    for (const Budget::Victim& victim : victims) rows.push_back(victim.row);
+    RemoveImages(rows, Reason::kEvicted);
+  });
+}
+
+void CacheImpl::StorageFailed(const Error& error) {
+  bool fresh;
+  {
+    MutexLock lock(mu_);
+    fresh = storage_error_.empty();
+    storage_error_ = error.message;
+    storage_retry_at_ = clock_.Now() + kStorageRetry;
+  }
+  if (fresh) LogError("the cache cannot store: {}; reads go on past it, next try in {}", error.message,
+                      FormatDuration(kStorageRetry));
+}
+
+bool CacheImpl::StorageUsable() {
+  bool recovered = false;
+  {
+    MutexLock lock(mu_);
+    if (storage_error_.empty()) return true;
+    if (clock_.Now() < storage_retry_at_) return false;
+    recovered = true;
+    storage_error_.clear();
+  }
+  if (recovered) LogInfo("trying to store in the cache again");
+  return true;
+}
+
+bool CacheImpl::MayFill(uint64_t size) const {
+  const uint64_t max_size = max_size_;
+  return options_.fill == FillMode::kFull && (max_size == 0 || size <= max_size);
+}
+
+int CacheImpl::MaxFillFlights() const {
+  const int workers = std::min(options_.fetch_threads, std::max(1, backend_.max_parallel_fetches()));
+  return fill_rate_ != 0 ? 2 : std::max(1, workers - std::max(1, workers / 4));
+}
+
+// Under a rate limit an extent is what the limit lets through in a few seconds, so that a connection is not held for minutes.
+uint64_t CacheImpl::FillExtentBytes() const {
+  const uint64_t rate = fill_rate_;
+  return rate == 0 ? kFillExtent : std::clamp<uint64_t>(rate * 4, options_.chunk_size, kFillExtent);
+}
+
+void CacheImpl::OnDirty(std::shared_ptr<CachedImage> image) {
+  bool consider = false;
+  {
+    MutexLock lock(mu_);
+    if (Entry* entry = table_.Find(image->row())) {
+      consider = entry->row.verdict == Verdict::kUnknown || entry->row.verdict == Verdict::kPending;
+      entry->row.last_progress = clock_.WallNow();
+    }
+    dirty_.push_back(image);
+  }
+  if (consider) verifier_->Consider(image);
+}
+
+void CacheImpl::OnFillEnded(CachedImage& image, std::optional<Error> error) {
+  queue_->OnFillEnded(image.row(), error);
+  Nanos delay{0};
+  std::shared_ptr<CachedImage> done;  // destroyed without the lock
+  {
+    MutexLock lock(mu_);
+    if (!error) {
+      kicked_ = true;
+      if (auto it = retries_.find(image.row()); it != retries_.end()) {
+        done = std::move(it->second.image);
+        retries_.erase(it);
+      }
+    } else if (!stopping_ && options_.fill == FillMode::kFull && !queued_.contains(image.info().id.name) &&
+               (error->code == Errc::kUnavailable || error->code == Errc::kTimedOut || error->code == Errc::kIo)) {
+      Retry& retry = retries_[image.row()];
+      if (++retry.tries <= kMaxFillRetries) {
+        retry.image = image.shared_from_this();
+        delay = std::chrono::seconds(std::min(60, 1 << std::min(retry.tries - 1, 6)));
+        retry.at = clock_.Now() + delay;
+      } else {
+        done = std::move(retry.image);
+        retries_.erase(image.row());
+      }
+    }
+  }
+  if (!error) {
+    janitor_wake_.NotifyAll();
+  } else if (error->code != Errc::kCancelled) {
+    LogWarn("{}: fill stopped: {}{}", image.info().id.name, error->ToString(),
+            delay.count() > 0 ? "; next try in " + FormatDuration(delay) : "");
+  }
+}
+
+void CacheImpl::OnStale(CachedImage& image) {
+  std::vector<ImageInfo> retired;
+  {
+    MutexLock lock(mu_);
+    if (Entry* entry = table_.Find(image.row())) RetireLocked(*entry, retired);
+  }
+  for (const ImageInfo& info : retired)
+    LogInfo("{}: the source has another version now; this one serves only what is cached of it", info.id.name);
+  Announce(Event::kInvalidated, retired);
+}
+
+// The last reference is gone. An image of which nothing was kept leaves no trace.
+void CacheImpl::OnDestroyed(RowId row) {
+  bool forget = false;
+  {
+    MutexLock lock(mu_);
+    Entry* entry = table_.Find(row);
+    if (entry != nullptr && !entry->stored && !entry->loading && entry->live.expired() && entry->row.generation == 0) {
+      forget = true;
+      promised_rows_[entry->row.info.id.source + '\0' + entry->row.info.id.name + '\0' + entry->row.info.id.version] = row;
+      table_.Remove(row);
+    }
+  }
+  budget_.Release(row);
+  if (forget) budget_.Remove(row);
+  changed_.NotifyAll();
+}
+
+// ---------------------------------------------------------------------------------------------------- verification
+
+std::optional<Checksum> CacheImpl::FindChecksum(CachedImage& image, std::stop_token stop) {
+  {
+    MutexLock lock(mu_);
+    const Entry* entry = table_.Find(image.row());
+    if (entry == nullptr || entry->row.superseded) return std::nullopt;
+    if (entry->row.verdict == Verdict::kPending) return entry->row.checksum;
+    if (entry->row.verdict != Verdict::kUnknown) return std::nullopt;
+  }
+  auto found = backend_.FindChecksum(image.info(), std::move(stop));
+  if (!found) {
+    LogDebug("{}: its checksum cannot be asked for now: {}", image.info().id.name, found.error().ToString());
+    return std::nullopt;
+  }
+  MutexLock lock(mu_);
+  Entry* entry = table_.Find(image.row());
+  if (entry == nullptr) return std::nullopt;
+  entry->row.checksum = *found;
+  entry->row.verdict = *found ? Verdict::kPending : Verdict::kNoChecksum;
+  entry->changed = true;
+  return *found;
+}
+
+void CacheImpl::VerifyPassed(CachedImage& image) {
+  {
+    MutexLock lock(mu_);
+    if (Entry* entry = table_.Find(image.row())) {
+      entry->row.verdict = Verdict::kVerified;
+      entry->row.error.clear();
+      entry->changed = true;
+    }
+    kicked_ = true;
+  }
+  janitor_wake_.NotifyAll();
+  ++counters_.checksum_ok;
+  LogInfo("{}: verified against the source's checksum", image.info().id.name);
+  Announce(Event::kVerified, image.info());
+}
+
+// Before an image is called corrupt: the source may have moved on to a new version and a new checksum meanwhile.
+void CacheImpl::VerifyFailed(CachedImage& image, const std::string& message) {
+  const std::string& name = image.info().id.name;
+  if (auto now = backend_.Stat(name, {}); now && !now->is_directory && now->image.id != image.info().id) {
+    Supersede(now->image.id);
+    return;
+  }
+  {
+    MutexLock lock(mu_);
+    if (Entry* entry = table_.Find(image.row())) {
+      entry->row.verdict = Verdict::kFailed;
+      entry->row.error = message;
+      entry->changed = true;
+    }
+    kicked_ = true;
+  }
+  janitor_wake_.NotifyAll();
+  ++counters_.checksum_failed;
+  image.Abort({Errc::kCorrupt, fmt::format("{} failed its checksum: {}", name, message)});
+  LogError("{}: wrong checksum: {}; nothing of it is served any more; it is removed at the next clean and then fetched anew",
+           name, message);
+  Announce(Event::kInvalidated, image.info());
+}
+
+}  // namespace glintfs

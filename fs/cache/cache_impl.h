@@ -1,0 +1,172 @@
+// CacheImpl: the parts of the cache put together. Included by the cache_*.cc files and janitor.cc only.
+//
+//   cache.cc        start, stop, what the catalogue and the file system ask
+//   cache_host.cc   what CachedImage asks (ImageHost): room, files, fill retries, checksums
+//   cache_admin.cc  what operators ask: evict, prune, clean, queue, pins, figures
+//   janitor.cc      the clock-driven part: checkpoints, limits, cleaning, retries
+#pragma once
+
+#include <unordered_set>
+
+#include "fs/base/mutex.h"
+#include "fs/base/thread.h"
+#include "fs/base/unique_fd.h"
+#include "fs/cache/budget.h"
+#include "fs/cache/cache.h"
+#include "fs/cache/cache_queue.h"
+#include "fs/cache/cached_image.h"
+#include "fs/cache/fetch_queue.h"
+#include "fs/cache/image_host.h"
+#include "fs/cache/image_table.h"
+#include "fs/cache/index.h"
+#include "fs/cache/verifier.h"
+
+namespace glintfs {
+
+class CacheImpl final : public Cache, public ImageHost {
+ public:
+  CacheImpl(CacheOptions options, Backend& backend, Clock& clock, std::unique_ptr<Storage> storage);
+  ~CacheImpl() override;
+  Result<void> Start();
+
+  // Cache: the catalogue and the file system
+  RowId RowFor(const ImageId& id) override;
+  Result<std::shared_ptr<CachedImage>> OpenImage(const ImageInfo& info) override;
+  std::optional<ImageInfo> FindNewest(std::string_view name) override;
+  std::vector<ListEntry> NamesIn(std::string_view directory) override;
+  void Supersede(const ImageId& current) override;
+  void Gone(std::string_view name) override;
+  ImageStatus StatusOf(const ImageInfo& info) override;
+  std::optional<ImageStatus> StatusOf(std::string_view name) override;
+  std::vector<ImageStatus> List() override;
+
+  // Cache: operators
+  Result<void> Evict(std::string_view name) override;
+  PruneResult Prune(std::optional<uint64_t> target, bool dry_run) override;
+  PruneResult Clear() override;
+  PruneResult Clean() override;
+  Result<void> SetPinned(std::string_view name, bool pinned) override;
+  bool IsPinned(std::string_view name) override;
+  Result<void> Enqueue(const ImageInfo& info) override;
+  Result<void> Dequeue(std::string_view name) override { return queue_->Remove(name); }
+  void ClearQueue() override { queue_->Clear(); }
+  std::vector<QueueEntry> Queue() override { return queue_->List(); }
+  CacheStats Stats() override;
+  CacheLimits Limits() override;
+  void SetLimits(const CacheLimits& limits) override;
+  Result<void> Checkpoint() override;
+  void SetEventHandler(std::function<void(Event, const ImageInfo&)> handler) override;
+
+  // ImageHost
+  Clock& clock() override { return clock_; }
+  CacheCounters& counters() override { return counters_; }
+  void Enqueue(std::shared_ptr<Flight> flight) override { fetches_->Enqueue(std::move(flight)); }
+  void Requeue(const std::shared_ptr<Flight>& flight) override { fetches_->Requeue(flight); }
+  void Pace(const Flight& flight, uint64_t bytes, std::stop_token stop) override {
+    fetches_->Pace(flight, bytes, std::move(stop));
+  }
+  Result<std::shared_ptr<ImageReader>> OpenReader(const ImageInfo& image, std::stop_token stop) override;
+  Result<std::shared_ptr<File>> CreateFile(RowId row, uint64_t size, uint32_t& generation) override;
+  bool Reserve(RowId row, uint64_t bytes) override;
+  void Settle(RowId row, uint64_t bytes, bool stored) override { budget_.Settle(row, bytes, stored); }
+  void StorageFailed(const Error& error) override;
+  bool StorageUsable() override;
+  bool MayFill(uint64_t size) const override;
+  int MaxFillFlights() const override;
+  uint64_t FillExtentBytes() const override;
+  void OnDirty(std::shared_ptr<CachedImage> image) override;
+  void OnFillEnded(CachedImage& image, std::optional<Error> error) override;
+  void OnStale(CachedImage& image) override;
+  void OnDestroyed(RowId row) override;
+
+ private:
+  struct Retry {
+    std::shared_ptr<CachedImage> image;
+    Nanos at{0};  // monotonic
+    int tries = 0;
+  };
+  enum class Reason { kEvicted, kStalled, kInvalid, kLost };
+
+  // Start and stop (cache.cc)
+  Result<void> LockDirectory();
+  Result<void> CheckWritable();
+  void LoadRows(IndexContent content);
+  void Sweep(RowId below);
+
+  // Opening (cache.cc)
+  std::shared_ptr<CachedImage> Use(const ImageInfo& info, Error& error);
+  std::shared_ptr<CachedImage> Load(const ImageRow& row, bool stored);
+  std::shared_ptr<CachedImage> Handle(std::shared_ptr<CachedImage> image);
+  Entry& AddEntryLocked(const ImageInfo& info, RowId row) REQUIRES(mu_);
+  void RetireLocked(Entry& entry, std::vector<ImageInfo>& retired) REQUIRES(mu_);
+  void Announce(Event event, const ImageInfo& info);
+  void Announce(Event event, const std::vector<ImageInfo>& infos);
+  RowId RowForLocked(const ImageId& id) REQUIRES(mu_);
+  ImageStatus StatusLocked(const Entry& entry) REQUIRES(mu_);
+  void AddLive(ImageStatus& status, const std::shared_ptr<CachedImage>& live);
+
+  // Removing (cache_admin.cc). REQUIRES: the rows were chosen as victims of the budget.
+  PruneResult RemoveImages(const std::vector<RowId>& rows, Reason reason);
+  Result<void> EvictVersion(RowId row, std::string_view name);
+  bool ProtectedLocked(std::string_view name) const REQUIRES(mu_);
+  void UpdateProtection(std::string_view name);
+
+  // Verification (cache_host.cc)
+  std::optional<Checksum> FindChecksum(CachedImage& image, std::stop_token stop);
+  void VerifyPassed(CachedImage& image);
+  void VerifyFailed(CachedImage& image, const std::string& message);
+
+  // The janitor's thread (janitor.cc)
+  void RunJanitor(std::stop_token stop);
+  void Tick();
+  Result<void> CheckpointNow();
+  std::vector<std::shared_ptr<CachedImage>> TakeDirtyImages();
+  void NoteCheckpointed(const std::shared_ptr<CachedImage>& image);
+  void UpdateHeadroom();
+  void RetryFills();
+  void VerifyLeftOver();
+  void ReserveRows();
+
+  const CacheOptions options_;
+  Backend& backend_;
+  Clock& clock_;
+  std::unique_ptr<Storage> storage_;
+  UniqueFd lock_file_;
+  CacheCounters counters_;
+  Budget budget_;
+  std::unique_ptr<Index> index_;
+  std::unique_ptr<FetchQueue> fetches_;
+  std::unique_ptr<Verifier> verifier_;
+  std::unique_ptr<CacheQueue> queue_;
+
+  std::atomic<uint64_t> max_size_, fill_rate_;  // copies from limits_, for calls under an image's lock
+
+  Mutex mu_;
+  CondVar changed_;  // an entry was loaded, removed or let go
+  ImageTable table_ GUARDED_BY(mu_);
+  std::unordered_map<std::string, RowId> promised_rows_ GUARDED_BY(mu_);  // RowFor, for images without an entry
+  RowId next_row_ GUARDED_BY(mu_) = 1;
+  RowId rows_stored_below_ GUARDED_BY(mu_) = 1;
+  std::unordered_set<std::string> pins_ GUARDED_BY(mu_);
+  std::unordered_set<std::string> queued_ GUARDED_BY(mu_);
+  CacheLimits limits_ GUARDED_BY(mu_);
+  std::vector<std::shared_ptr<CachedImage>> dirty_ GUARDED_BY(mu_);
+  std::unordered_map<RowId, Retry> retries_ GUARDED_BY(mu_);
+  std::string storage_error_ GUARDED_BY(mu_);
+  Nanos storage_retry_at_ GUARDED_BY(mu_){0};
+  std::function<void(Event, const ImageInfo&)> event_handler_ GUARDED_BY(mu_);
+  // Janitor
+  bool stopping_ GUARDED_BY(mu_) = false;
+  bool kicked_ GUARDED_BY(mu_) = false;
+  uint64_t checkpoints_asked_ GUARDED_BY(mu_) = 0;
+  uint64_t checkpoints_done_ GUARDED_BY(mu_) = 0;
+  Result<void> last_checkpoint_ GUARDED_BY(mu_);
+  CondVar janitor_wake_, checkpoint_done_;
+  bool sweep_pending_ = false;  // the janitor's, after start
+  RowId sweep_below_ = 0;
+  Nanos next_clean_ GUARDED_BY(mu_){0};  // monotonic
+  Nanos next_touch_ GUARDED_BY(mu_){0};
+  Thread janitor_;
+};
+
+}  // namespace glintfs

@@ -1,0 +1,70 @@
+// CacheQueue: images to be cached on request, one after the other, on one thread of its own. Durable through the index; a
+// failed one is tried again with back-off and shows its error while the others go on.
+//
+// Thread-safe.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backends/backend.h"
+#include "fs/base/clock.h"
+#include "fs/base/mutex.h"
+#include "fs/base/thread.h"
+#include "fs/cache/cache.h"
+#include "fs/cache/index.h"
+
+namespace glintfs {
+
+class CachedImage;
+
+class CacheQueue {
+ public:
+  struct Callbacks {
+    std::function<Result<void>(IndexBatch)> store;
+    // The image a name stands for now, ready to be filled. May wait for the source.
+    std::function<Result<std::shared_ptr<CachedImage>>(const std::string& name, std::stop_token)> open;
+    // The image is complete: make that durable.
+    std::function<void()> completed;
+    // The set of queued names changed: they are not evicted.
+    std::function<void(const std::string& name, bool queued)> protect;
+  };
+  CacheQueue(Callbacks callbacks, Clock& clock, std::vector<QueueRow> rows);
+  ~CacheQueue();
+
+  void Start();
+  void Stop();
+
+  Result<void> Add(const std::string& name);  // no effect when it is queued; then it is tried at once
+  Result<void> Remove(std::string_view name);
+  void Clear();
+  bool Contains(std::string_view name);
+  std::vector<QueueEntry> List();
+
+  // From ImageHost::OnFillEnded.
+  void OnFillEnded(RowId row, const std::optional<Error>& error);
+
+ private:
+  void Run(std::stop_token stop);
+  std::optional<std::string> NextLocked(Nanos& wait) REQUIRES(mu_);
+  Result<void> CacheOne(const std::string& name, std::stop_token stop);
+  void Finish(const std::string& name, const Result<void>& result);
+
+  const Callbacks callbacks_;
+  Clock& clock_;
+  Mutex mu_;
+  CondVar changed_;
+  std::vector<QueueRow> rows_ GUARDED_BY(mu_);  // in order
+  uint64_t next_position_ GUARDED_BY(mu_) = 1;
+  std::string running_ GUARDED_BY(mu_);         // name; empty when none
+  bool cancel_running_ GUARDED_BY(mu_) = false;
+  std::optional<RowId> waiting_for_ GUARDED_BY(mu_);
+  std::optional<Result<void>> fill_result_ GUARDED_BY(mu_);
+  bool stopping_ GUARDED_BY(mu_) = false;
+  Thread thread_;
+};
+
+}  // namespace glintfs

@@ -1,0 +1,207 @@
+// CachedImage: one image in use. Its data file, its chunk set, what is in flight, and the reads that wait.
+//
+//               ┌──────── every byte present ────────▶ Done(file, range)
+//   Read(op) ───┤                                          ▲
+//               └─ absent: flights for it, park ──▶ chunk ─┘ start over
+//                                                └▶ error ──▶ Fail
+//
+// A chunk is      absent ─▶ in flight ─▶ present          (stored, hash known)
+//                             └────────▶ transient        (no room: handed to who waits, then forgotten)
+//                 present, suspect: written before an unclean end; its hash is checked before its first use.
+//
+// Invariants, under mu_:
+//   * a chunk in some flight's [next, end) is absent, and in no other flight
+//   * every parked read waits for a chunk that is in flight
+//   * present ⊇ suspect; hashes_[c] is right for every present c
+//
+// Thread-safe. No method waits for the source except RunFlight, which fetch workers call. Callbacks (Done, Fail, ImageHost)
+// happen without the lock.
+#pragma once
+
+#include <boost/intrusive/list.hpp>
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "fs/base/mutex.h"
+#include "fs/cache/chunk_set.h"
+#include "fs/cache/flight.h"
+#include "fs/cache/image_host.h"
+#include "fs/cache/image_status.h"
+#include "fs/cache/index.h"
+#include "fs/cache/read_op.h"
+#include "fs/cache/readahead.h"
+
+namespace glintfs {
+
+class CachedImage : public std::enable_shared_from_this<CachedImage> {
+ public:
+  // `file` and `segments` as loaded from the index; both empty for a new image. `allocated` chunks are unknown to be holes
+  // when the file is not new: see StoreZeros.
+  struct Stored {
+    std::shared_ptr<File> file;
+    uint32_t generation = 0;
+    std::vector<ChunkSegment> segments;
+    bool suspect = false;
+  };
+  CachedImage(ImageInfo info, RowId row, uint64_t chunk_size, ImageHost& host, Stored stored);
+  ~CachedImage();
+  CachedImage(const CachedImage&) = delete;
+  CachedImage& operator=(const CachedImage&) = delete;
+
+  const ImageInfo& info() const { return info_; }
+  RowId row() const { return row_; }
+  uint64_t chunk_size() const { return chunk_size_; }
+  uint64_t chunks() const { return chunks_; }
+
+  // Answers `op` at once when all its bytes are present, else parks it until they are or cannot be had. Never waits for the
+  // source. The range is clipped to the image's size; at or beyond its end the read is empty.
+  void Read(std::unique_ptr<ReadOp> op);
+  // Fails the parked read with this id with kCancelled. False when it is not parked (answered, or being answered).
+  bool Cancel(uint64_t op_id);
+  // The data file could not be read here, or holds other bytes than it should: checks the hashes of these chunks and drops
+  // the bad ones, so that a new Read fetches them.
+  void CheckRange(uint64_t offset, uint64_t length);
+
+  // Fetch all that is absent. The host hears of the end (OnFillEnded), also when nothing was absent.
+  void StartFill(Urgency urgency);
+  bool filling();
+  // Ends a fill: its flights end after the chunk they are at. Reads go on.
+  void CancelFill();
+  // For an image of no bytes: makes its (empty) data file, so that it counts as complete.
+  void StoreEmpty();
+
+  // Every read, parked or to come, fails with `error`; flights end after the chunk they are at.
+  void Abort(Error error);
+
+  // For fetch workers: runs the flight to its end.
+  void RunFlight(const std::shared_ptr<Flight>& flight, std::stop_token stop);
+
+  // What the next checkpoint has to store. Take it, sync `file`, then commit; give it back if that failed.
+  struct Dirty {
+    std::shared_ptr<File> file;
+    uint32_t generation = 0;
+    std::vector<ChunkSegment> segments;
+    uint64_t chunks_present = 0;
+    bool suspect = false;
+  };
+  Dirty TakeDirty();
+  void ReturnDirty(const Dirty& dirty, bool lost_writes);
+
+  // Chunks from `from` on that are present without a gap; reads them into `buffer` for the verifier.
+  uint64_t PresentRun(uint64_t from);
+  // Reads a chunk and checks it against its hash; false when it was bad (it is absent then) or not present.
+  bool ReadChecked(uint64_t chunk, std::vector<std::byte>& buffer);
+
+  struct Progress {
+    uint64_t chunks_present = 0;
+    uint64_t cached_bytes = 0;
+    bool complete = false;
+    bool filling = false;
+    double fill_rate = 0;  // bytes/s
+    std::string error;     // of the last fill
+  };
+  Progress progress();
+
+  // Handles that readers hold, as opposed to references from workers.
+  std::atomic<int> open_handles{0};
+
+ private:
+  friend class ChunkSink;
+  using Buffer = std::shared_ptr<const std::vector<std::byte>>;
+  using ParkedList = boost::intrusive::list<ReadOp, boost::intrusive::constant_time_size<false>>;
+  using OpList = std::vector<std::unique_ptr<ReadOp>>;
+
+  // What a decision under the lock asks to be done after it.
+  struct Actions {
+    std::vector<std::shared_ptr<Flight>> enqueue, requeue;
+    OpList restart, fail;
+    Error error{};
+    bool fill_ended = false;
+    std::optional<Error> fill_error;
+  };
+  enum class Decision { kParked, kReady, kCheck, kFail };
+
+  void Advance(std::unique_ptr<ReadOp> op, bool first);
+  Decision DecideLocked(std::unique_ptr<ReadOp>& op, bool first, Actions& actions) REQUIRES(mu_);
+  void DemandLocked(uint64_t from, uint64_t last, Actions& actions) REQUIRES(mu_);
+  void HurryLocked(Flight& flight, uint64_t chunk, uint64_t last, Actions& actions) REQUIRES(mu_);
+  void AheadLocked(const Extent& bytes, Actions& actions) REQUIRES(mu_);
+  void PlanFillLocked(Actions& actions) REQUIRES(mu_);
+  void StopFillLocked(std::optional<Error> error, Actions& actions) REQUIRES(mu_);
+  void AddFlightLocked(Urgency urgency, uint64_t begin, uint64_t end, bool fill, Actions& actions) REQUIRES(mu_);
+  void RaiseLocked(Flight& flight, Urgency to, Actions& actions) REQUIRES(mu_);
+  Buffer FindTransientLocked(uint64_t chunk, uint64_t read_end) REQUIRES(mu_);
+  bool AddTransientLocked(uint64_t chunk, const Buffer& bytes, bool wanted) REQUIRES(mu_);
+  void OrphansLocked(OpList& out) REQUIRES(mu_);
+  void MarkDirtyLocked(uint64_t chunk) REQUIRES(mu_);
+  void Perform(Actions actions);
+
+  void Reply(std::unique_ptr<ReadOp> op);
+  void ReplyMixed(std::unique_ptr<ReadOp> op, const std::shared_ptr<File>& file);
+
+  // Fetching (cached_image_fetch.cc)
+  Result<std::shared_ptr<ImageReader>> Reader(std::stop_token stop);
+  void MarkHoles(const std::vector<Extent>& holes);
+  bool BeginFlight(Flight& flight, Extent& extent);
+  bool FinishChunk(Flight& flight, uint64_t chunk, std::span<const std::byte> data);
+  bool StoreChunk(uint64_t chunk, std::span<const std::byte> data, bool zero);
+  Result<void> StoreZeros(File& file, uint64_t chunk, uint64_t length);
+  Result<std::shared_ptr<File>> EnsureFile();
+  void EndFlight(const std::shared_ptr<Flight>& flight, const Result<void>& result);
+  void AdaptFillLocked(const Flight& flight) REQUIRES(mu_);
+  bool CheckChunk(uint64_t chunk);
+
+  uint64_t ChunkLength(uint64_t chunk) const;
+  uint64_t DiskBytes(uint64_t length) const { return (length + 4095) / 4096 * 4096; }
+
+  const ImageInfo info_;
+  const RowId row_;
+  const uint64_t chunk_size_;
+  const uint64_t chunks_;
+  ImageHost& host_;
+  const bool preexisting_file_;  // may hold bytes in absent chunks, from before an unclean end
+
+  Mutex mu_;
+  CondVar file_created_;
+  std::shared_ptr<File> file_ GUARDED_BY(mu_);
+  uint32_t generation_ GUARDED_BY(mu_);
+  bool creating_file_ GUARDED_BY(mu_) = false;
+  std::shared_ptr<ImageReader> reader_ GUARDED_BY(mu_);
+  ChunkSet present_ GUARDED_BY(mu_);
+  ChunkSet suspect_ GUARDED_BY(mu_);
+  ChunkSet charged_ GUARDED_BY(mu_);  // has blocks on disk that the budget knows
+  std::vector<uint64_t> hashes_ GUARDED_BY(mu_);
+  std::set<uint64_t> dirty_segments_ GUARDED_BY(mu_);
+  bool dirty_ GUARDED_BY(mu_) = false;
+  InFlight in_flight_ GUARDED_BY(mu_);
+  ParkedList parked_ GUARDED_BY(mu_);
+  struct Transient {
+    uint64_t chunk;
+    Buffer bytes;
+    bool used;  // a read has had its last byte: nobody is expected to come back for it
+  };
+  std::deque<Transient> transient_ GUARDED_BY(mu_);  // oldest first; at most kMaxTransientBytes
+  Readahead readahead_ GUARDED_BY(mu_);
+  bool sequential_only_ GUARDED_BY(mu_) = false;  // the source cannot start in the middle
+  bool can_seek_ GUARDED_BY(mu_) = false;         // it can: seen
+  std::optional<Error> failed_ GUARDED_BY(mu_);
+
+  std::optional<Urgency> fill_ GUARDED_BY(mu_);  // set while a fill is going on
+  int fill_flights_ GUARDED_BY(mu_) = 0;
+  int fill_parallel_ GUARDED_BY(mu_) = 2;
+  uint64_t fill_cursor_ GUARDED_BY(mu_) = 0;     // chunk
+  std::string fill_error_ GUARDED_BY(mu_);
+  Nanos fill_retry_at_ GUARDED_BY(mu_){0};
+  int fill_failures_ GUARDED_BY(mu_) = 0;
+  // Rate of the fill: bytes since rate_since_, and the last full figure.
+  Nanos rate_since_ GUARDED_BY(mu_){0};
+  uint64_t rate_bytes_ GUARDED_BY(mu_) = 0;
+  double rate_ GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace glintfs

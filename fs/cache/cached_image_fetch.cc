@@ -1,0 +1,387 @@
+// The fetch side of CachedImage: what a worker does with one flight.
+//
+//   RunFlight:  BeginFlight ─▶ ImageReader::Fetch ─▶ ChunkSink ─▶ FinishChunk (store, mark, wake) … ─▶ EndFlight
+//
+// A chunk's bytes count as present only after its pwrite returned; a checkpoint (janitor) syncs the file before the index
+// names the chunk. Zero chunks are holes: no blocks, no transfer back.
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "fs/base/log.h"
+#include "fs/cache/cached_image.h"
+
+namespace glintfs {
+namespace {
+
+constexpr uint64_t kMaxTransientBytes = 16 << 20;  // in memory, per image that has no room on disk
+constexpr uint64_t kBypassWindow = 4 << 20;        // readahead of an image that is not being stored
+constexpr double kFastStream = 400e6, kSlowStream = 100e6;  // bytes/s of one fill extent
+
+uint64_t HashOf(std::span<const std::byte> data) { return XXH3_64bits(data.data(), data.size()); }
+
+bool IsZero(std::span<const std::byte> data) {
+  return data.empty() || (data[0] == std::byte{0} && std::memcmp(data.data(), data.data() + 1, data.size() - 1) == 0);
+}
+
+}  // namespace
+
+// Cuts a flight's byte stream into chunks.
+class ChunkSink final : public DataSink {
+ public:
+  ChunkSink(CachedImage& image, Flight& flight, uint64_t first, std::stop_token stop)
+      : image_(image), flight_(flight), chunk_(first), stop_(std::move(stop)) {}
+
+  bool Write(std::span<const std::byte> data) override {
+    while (!data.empty()) {
+      const uint64_t want = image_.ChunkLength(chunk_);
+      std::span<const std::byte> whole;
+      if (buffered_.empty() && data.size() >= want) {
+        whole = data.first(want);
+        data = data.subspan(want);
+      } else {
+        const size_t n = std::min<size_t>(want - buffered_.size(), data.size());
+        if (buffered_.capacity() < want) buffered_.reserve(want);
+        buffered_.insert(buffered_.end(), data.begin(), data.begin() + static_cast<ptrdiff_t>(n));
+        data = data.subspan(n);
+        if (buffered_.size() < want) break;
+        whole = buffered_;
+      }
+      image_.host_.Pace(flight_, whole.size(), stop_);
+      const bool more = image_.FinishChunk(flight_, chunk_, whole);
+      buffered_.clear();
+      ++chunk_;
+      if (!more || stop_.stop_requested()) return false;
+    }
+    return true;
+  }
+
+ private:
+  CachedImage& image_;
+  Flight& flight_;
+  uint64_t chunk_;
+  const std::stop_token stop_;
+  std::vector<std::byte> buffered_;
+};
+
+void CachedImage::RunFlight(const std::shared_ptr<Flight>& flight, std::stop_token stop) {
+  auto reader = Reader(stop);
+  if (!reader) return EndFlight(flight, reader.error());
+  Extent extent;
+  if (!BeginFlight(*flight, extent)) return EndFlight(flight, {});
+  ChunkSink sink(*this, *flight, extent.offset / chunk_size_, stop);
+  Result<void> result = (*reader)->Fetch(extent, sink, stop);
+  if (result && stop.stop_requested()) result = Error{Errc::kCancelled, "stopping"};
+  if (!result && result.error().code == Errc::kNotSupported && extent.offset != 0) {
+    LogInfo("{}: the source cannot start in the middle; it is streamed from its start", info_.id.name);
+    MutexLock lock(mu_);
+    sequential_only_ = true;
+    result = {};
+  }
+  EndFlight(flight, result);
+}
+
+Result<std::shared_ptr<ImageReader>> CachedImage::Reader(std::stop_token stop) {
+  {
+    MutexLock lock(mu_);
+    if (reader_) return reader_;
+  }
+  GLINTFS_ASSIGN(auto reader, host_.OpenReader(info_, stop));
+  const auto holes = reader->Holes(stop);
+  {
+    MutexLock lock(mu_);
+    if (reader_) return reader_;  // another worker was first
+    reader_ = reader;
+  }
+  if (holes && !holes->empty()) MarkHoles(*holes);
+  return reader;
+}
+
+// Chunks that lie wholly in known zeros are present without a transfer. Reads parked on them start over when the flight that
+// has them ends or, at the latest, finds them present.
+void CachedImage::MarkHoles(const std::vector<Extent>& holes) {
+  const std::vector<std::byte> zeros(chunk_size_);
+  for (const Extent& hole : holes) {
+    uint64_t chunk = (hole.offset + chunk_size_ - 1) / chunk_size_;
+    for (; chunk < chunks_ && chunk * chunk_size_ + ChunkLength(chunk) <= hole.end(); ++chunk) {
+      bool take;
+      {
+        MutexLock lock(mu_);
+        const Flight* flight = in_flight_.Find(chunk);
+        take = !present_.Has(chunk) && (flight == nullptr || !flight->running);
+      }
+      if (!take || !StoreChunk(chunk, std::span(zeros).first(ChunkLength(chunk)), true)) continue;
+      MutexLock lock(mu_);
+      hashes_[chunk] = HashOf(std::span(zeros).first(ChunkLength(chunk)));
+      present_.Add(chunk);
+      MarkDirtyLocked(chunk);
+    }
+  }
+  bool report;
+  {
+    MutexLock lock(mu_);
+    report = !dirty_segments_.empty() && !std::exchange(dirty_, true);
+  }
+  if (report) host_.OnDirty(shared_from_this());
+}
+
+// Fixes what the flight will ask for: its first run of absent chunks. The rest of it, if any, becomes a flight of its own.
+bool CachedImage::BeginFlight(Flight& flight, Extent& extent) {
+  Actions actions;
+  bool go = false;
+  {
+    MutexLock lock(mu_);
+    if (!sequential_only_ || flight.begin != 0) {
+      flight.next = present_.FirstAbsent(flight.next, flight.end);
+      const uint64_t run_end = present_.FirstPresent(flight.next, flight.end);
+      if (run_end < flight.end) {
+        const uint64_t rest = flight.end;
+        flight.end = run_end;
+        if (present_.FirstAbsent(run_end, rest) < rest && !failed_)
+          AddFlightLocked(flight.urgency.load(), present_.FirstAbsent(run_end, rest), rest, flight.fill, actions);
+      }
+    }
+    if (flight.next < flight.end && !failed_) {
+      flight.running = go = true;
+      flight.started = host_.clock().Now();
+      extent.offset = flight.next * chunk_size_;
+      extent.length = std::min(info_.size, flight.end * chunk_size_) - extent.offset;
+    }
+  }
+  Perform(std::move(actions));
+  return go;
+}
+
+bool CachedImage::FinishChunk(Flight& flight, uint64_t chunk, std::span<const std::byte> data) {
+  bool have;
+  {
+    MutexLock lock(mu_);
+    if (failed_) return false;
+    have = present_.Has(chunk);  // a source that starts over sends what is here already
+  }
+  host_.counters().bytes_fetched[static_cast<int>(flight.urgency.load())].fetch_add(data.size(), std::memory_order_relaxed);
+  const bool zero = !have && IsZero(data);
+  const uint64_t hash = have ? 0 : HashOf(data);
+  const bool stored = !have && StoreChunk(chunk, data, zero);
+  Buffer transient;
+  if (!have && !stored) transient = std::make_shared<const std::vector<std::byte>>(data.begin(), data.end());
+
+  Actions actions;
+  bool report = false, more;
+  {
+    MutexLock lock(mu_);
+    flight.next = chunk + 1;
+    const bool seek_seen = !can_seek_ && !sequential_only_ && flight.begin > 0;
+    if (seek_seen) can_seek_ = true;
+    if (stored) {
+      present_.Add(chunk);
+      suspect_.Remove(chunk);
+      hashes_[chunk] = hash;
+      if (!zero) charged_.Add(chunk);
+      MarkDirtyLocked(chunk);
+      report = !std::exchange(dirty_, true);
+    }
+    for (auto it = parked_.begin(); it != parked_.end();) {
+      ReadOp& op = *it;
+      if (op.parked_on_ != chunk) {
+        ++it;
+        continue;
+      }
+      it = parked_.erase(it);
+      if (transient) op.held_.push_back({chunk, transient});
+      actions.restart.emplace_back(&op);
+    }
+    // A fill that finds no room ends; so does readahead that nobody could take in. A reader's own fetch goes on.
+    if (transient) {
+      const bool kept = AddTransientLocked(chunk, transient, !actions.restart.empty());
+      if (flight.fill) StopFillLocked(Error{Errc::kNoSpace, "the cache is full and nothing can be evicted"}, actions);
+      if (actions.restart.empty() && (flight.fill || !kept)) flight.end = std::min(flight.end, flight.next);
+    }
+    more = flight.next < flight.end;
+    if (seek_seen) PlanFillLocked(actions);
+  }
+  if (transient) host_.counters().bypassed_bytes.fetch_add(data.size(), std::memory_order_relaxed);
+  if (report) host_.OnDirty(shared_from_this());
+  Perform(std::move(actions));
+  return more;
+}
+
+// Keeps a chunk that has no room on disk in memory for a while; false when what is there is still to be read and nobody waits
+// for this one.
+bool CachedImage::AddTransientLocked(uint64_t chunk, const Buffer& bytes, bool wanted) {
+  readahead_.set_max_window(kBypassWindow);
+  if ((transient_.size() + 1) * chunk_size_ > kMaxTransientBytes) {
+    auto victim = std::find_if(transient_.begin(), transient_.end(), [](const Transient& t) { return t.used; });
+    if (victim == transient_.end() && !wanted) {
+      // Chunks that were never read to their end must not block the others for ever.
+      transient_.front().used = true;
+      return false;
+    }
+    transient_.erase(victim == transient_.end() ? transient_.begin() : victim);
+  }
+  transient_.push_back({chunk, bytes, false});
+  return true;
+}
+
+// True when the chunk is on its way to the disk. Whatever the cache directory says, the read goes on: false means "not kept".
+bool CachedImage::StoreChunk(uint64_t chunk, std::span<const std::byte> data, bool zero) {
+  if (!host_.StorageUsable()) return false;
+  auto file = EnsureFile();
+  if (!file) {
+    if (file.error().code != Errc::kNoSpace) host_.StorageFailed(file.error());
+    return false;
+  }
+  bool charged;
+  {
+    MutexLock lock(mu_);
+    charged = charged_.Has(chunk);
+  }
+  if (zero && !charged && !preexisting_file_) return true;  // a hole, for certain
+  if (zero) {
+    auto stored = StoreZeros(**file, chunk, data.size());
+    if (!stored) host_.StorageFailed(stored.error());
+    return stored.has_value();
+  }
+  const uint64_t bytes = charged ? 0 : DiskBytes(data.size());
+  if (bytes != 0 && !host_.Reserve(row_, bytes)) return false;
+  auto written = (*file)->WriteAt(data, chunk * chunk_size_);
+  if (bytes != 0) host_.Settle(row_, bytes, written.has_value());
+  if (!written) host_.StorageFailed(written.error());
+  return written.has_value();
+}
+
+// An absent chunk of a file from an earlier run may hold bytes that were written but never committed: look, and overwrite
+// them. Its blocks were counted when the file was found.
+Result<void> CachedImage::StoreZeros(File& file, uint64_t chunk, uint64_t length) {
+  std::vector<std::byte> old(length);
+  GLINTFS_TRY(file.ReadAt(old, chunk * chunk_size_));
+  if (IsZero(old)) return {};
+  std::fill(old.begin(), old.end(), std::byte{0});
+  return file.WriteAt(old, chunk * chunk_size_);
+}
+
+Result<std::shared_ptr<File>> CachedImage::EnsureFile() {
+  {
+    MutexLock lock(mu_);
+    while (creating_file_) file_created_.Wait(mu_);
+    if (file_) return file_;
+    creating_file_ = true;
+  }
+  uint32_t generation = 0;
+  auto created = host_.CreateFile(row_, info_.size, generation);
+  {
+    MutexLock lock(mu_);
+    creating_file_ = false;
+    if (created) {
+      file_ = *created;
+      generation_ = generation;
+    }
+  }
+  file_created_.NotifyAll();
+  return created;
+}
+
+// Wakes everyone this flight still owes something: on success they start over, on an error they get it.
+void CachedImage::EndFlight(const std::shared_ptr<Flight>& flight, const Result<void>& result) {
+  Actions actions;
+  {
+    MutexLock lock(mu_);
+    in_flight_.Remove(flight.get());
+    if (flight->fill) {
+      --fill_flights_;
+      if (result) AdaptFillLocked(*flight);
+    }
+    if (result) {
+      OrphansLocked(actions.restart);
+    } else {
+      OrphansLocked(actions.fail);
+      actions.error = result.error();
+      if (flight->fill || result.error().code == Errc::kStale) StopFillLocked(result.error(), actions);
+    }
+    if (present_.full()) StopFillLocked(std::nullopt, actions);
+    PlanFillLocked(actions);
+  }
+  if (!result) {
+    if (result.error().code != Errc::kCancelled) host_.counters().fetch_errors.fetch_add(1, std::memory_order_relaxed);
+    if (result.error().code == Errc::kStale || result.error().code == Errc::kNotFound) host_.OnStale(*this);
+  }
+  Perform(std::move(actions));
+}
+
+// Parked reads whose chunk no flight will bring.
+void CachedImage::OrphansLocked(OpList& out) {
+  for (auto it = parked_.begin(); it != parked_.end();) {
+    ReadOp& op = *it;
+    if (in_flight_.Find(op.parked_on_) != nullptr) {
+      ++it;
+      continue;
+    }
+    it = parked_.erase(it);
+    out.emplace_back(&op);
+  }
+}
+
+// More extents in parallel when each is slow (a far or throttled store), fewer when one alone fills the wire.
+void CachedImage::AdaptFillLocked(const Flight& flight) {
+  const Nanos now = host_.clock().Now();
+  const uint64_t bytes = (flight.next - flight.begin) * chunk_size_;
+  const double seconds = std::chrono::duration<double>(now - flight.started).count();
+  if (flight.running && seconds > 0 && bytes >= chunk_size_) {
+    const double speed = static_cast<double>(bytes) / seconds;
+    if (speed < kSlowStream) fill_parallel_ = std::min(host_.MaxFillFlights(), fill_parallel_ + 2);
+    if (speed > kFastStream) fill_parallel_ = std::max(2, fill_parallel_ - 1);
+  }
+  if (rate_since_.count() == 0) rate_since_ = flight.started;
+  rate_bytes_ += bytes;
+  const double window = std::chrono::duration<double>(now - rate_since_).count();
+  if (window >= 1) {
+    rate_ = static_cast<double>(rate_bytes_) / window;
+    rate_since_ = now;
+    rate_bytes_ = 0;
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------- checking
+
+void CachedImage::CheckRange(uint64_t offset, uint64_t length) {
+  if (length == 0 || offset >= info_.size) return;
+  const uint64_t last = (std::min(info_.size, offset + length) - 1) / chunk_size_;
+  for (uint64_t chunk = offset / chunk_size_; chunk <= last; ++chunk) CheckChunk(chunk);
+}
+
+bool CachedImage::CheckChunk(uint64_t chunk) {
+  std::vector<std::byte> buffer;
+  return ReadChecked(chunk, buffer);
+}
+
+bool CachedImage::ReadChecked(uint64_t chunk, std::vector<std::byte>& buffer) {
+  std::shared_ptr<File> file;
+  uint64_t want;
+  {
+    MutexLock lock(mu_);
+    if (!present_.Has(chunk)) return false;
+    file = file_;
+    want = hashes_[chunk];
+  }
+  buffer.resize(ChunkLength(chunk));
+  const auto read = file->ReadAt(buffer, chunk * chunk_size_);
+  const bool good = read && HashOf(buffer) == want;
+  bool report = false, dropped = false;
+  {
+    MutexLock lock(mu_);
+    const bool was_suspect = suspect_.Remove(chunk);
+    if (!good) dropped = present_.Remove(chunk);
+    if (dropped) MarkDirtyLocked(chunk);
+    if (dropped || (was_suspect && suspect_.empty())) report = !std::exchange(dirty_, true);
+  }
+  if (dropped) {
+    host_.counters().bad_chunks.fetch_add(1, std::memory_order_relaxed);
+    LogWarn("{}: chunk {} on disk {}; it is dropped and will be fetched again", info_.id.name, chunk,
+            read ? "does not match its hash" : "cannot be read (" + read.error().message + ")");
+  }
+  if (report) host_.OnDirty(shared_from_this());
+  return good;
+}
+
+}  // namespace glintfs

@@ -1,0 +1,193 @@
+// The janitor: one thread that does what the clock asks.
+//
+//   every second   checkpoint: for each image with new chunks  take what is dirty → fdatasync its file → one index transaction
+//                  limits: prune when over (a limit was lowered, or the file system fills up)
+//                  fills that failed are tried again when their back-off is over
+//   every 10 s     use (hits, last access) of images that have no new chunks
+//   clean_interval stalled and invalid images
+//
+// The order in a checkpoint is the crash order: what is dirty is taken first, so that a chunk written after it waits for the
+// next round; the file is synced next; the index names the chunks last.
+#include <algorithm>
+
+#include "fs/base/log.h"
+#include "fs/base/size_text.h"
+#include "fs/cache/cache_impl.h"
+
+namespace glintfs {
+namespace {
+constexpr Nanos kTick = std::chrono::seconds(1);
+constexpr Nanos kTouch = std::chrono::seconds(10);
+}  // namespace
+
+void CacheImpl::RunJanitor(std::stop_token) {
+  if (sweep_pending_) Sweep(sweep_below_);
+  VerifyLeftOver();
+  for (;;) {
+    bool last;
+    {
+      MutexLock lock(mu_);
+      if (!stopping_ && !kicked_ && checkpoints_asked_ == checkpoints_done_) janitor_wake_.WaitFor(mu_, kTick);
+      kicked_ = false;
+      last = stopping_;
+    }
+    uint64_t asked;
+    {
+      MutexLock lock(mu_);
+      asked = checkpoints_asked_;
+      if (last) next_touch_ = Nanos(0);
+    }
+    Result<void> result = CheckpointNow();
+    {
+      MutexLock lock(mu_);
+      checkpoints_done_ = asked;
+      last_checkpoint_ = std::move(result);
+    }
+    checkpoint_done_.NotifyAll();
+    if (last) return;
+    Tick();
+  }
+}
+
+void CacheImpl::Tick() {
+  UpdateHeadroom();
+  if (budget_.OverLimit()) {
+    const PruneResult pruned = Prune(std::nullopt, false);
+    if (pruned.files > 0) LogInfo("over the limit: {} images ({}) evicted", pruned.files, FormatSize(pruned.bytes));
+  }
+  RetryFills();
+  ReserveRows();
+  const Nanos now = clock_.Now();
+  bool clean = false;
+  {
+    MutexLock lock(mu_);
+    if (next_clean_.count() == 0) next_clean_ = now + limits_.clean_interval;
+    if (now >= next_clean_) {
+      clean = true;
+      next_clean_ = now + limits_.clean_interval;
+    }
+  }
+  if (clean) Clean();
+}
+
+Result<void> CacheImpl::Checkpoint() {
+  MutexLock lock(mu_);
+  const uint64_t mine = ++checkpoints_asked_;
+  janitor_wake_.NotifyAll();
+  while (checkpoints_done_ < mine && !stopping_) checkpoint_done_.Wait(mu_);
+  return last_checkpoint_;
+}
+
+std::vector<std::shared_ptr<CachedImage>> CacheImpl::TakeDirtyImages() {
+  MutexLock lock(mu_);
+  std::vector<std::shared_ptr<CachedImage>> images;
+  images.swap(dirty_);
+  return images;
+}
+
+Result<void> CacheImpl::CheckpointNow() {
+  struct Item {
+    std::shared_ptr<CachedImage> image;
+    CachedImage::Dirty dirty;
+  };
+  std::vector<Item> items;
+  Result<void> result;
+  for (auto& image : TakeDirtyImages()) {
+    Item item{image, image->TakeDirty()};
+    if (!item.dirty.file) continue;
+    if (auto synced = item.dirty.file->Sync(); !synced) {
+      StorageFailed(synced.error());
+      image->ReturnDirty(item.dirty, true);
+      result = synced;
+      continue;
+    }
+    items.push_back(std::move(item));
+  }
+  IndexBatch batch;
+  const Nanos now = clock_.Now();
+  std::vector<uint64_t> disk_bytes;
+  for (const Item& item : items) disk_bytes.push_back(budget_.BytesOf(item.image->row()));
+  {
+    MutexLock lock(mu_);
+    for (size_t i = 0; i < items.size(); ++i) {
+      Entry* entry = table_.Find(items[i].image->row());
+      if (entry == nullptr) continue;
+      entry->row.generation = items[i].dirty.generation;
+      entry->row.chunks_present = items[i].dirty.chunks_present;
+      entry->row.suspect = items[i].dirty.suspect;
+      entry->row.disk_bytes = disk_bytes[i];
+      entry->changed = false;
+      batch.put_images.push_back(entry->row);
+      for (ChunkSegment& segment : items[i].dirty.segments)
+        batch.put_segments.emplace_back(entry->row.row, segment);
+    }
+    if (now >= next_touch_) {
+      next_touch_ = now + kTouch;
+      for (const auto& [row, entry] : table_.all())
+        if (entry->stored && std::exchange(entry->changed, false)) batch.put_images.push_back(entry->row);
+    }
+  }
+  if (auto applied = index_->Apply(std::move(batch)); !applied) {
+    StorageFailed(applied.error());
+    for (const Item& item : items) item.image->ReturnDirty(item.dirty, false);
+    return applied;
+  }
+  for (const Item& item : items) NoteCheckpointed(item.image);
+  return result;
+}
+
+void CacheImpl::NoteCheckpointed(const std::shared_ptr<CachedImage>& image) {
+  bool completed = false, verify = false;
+  {
+    MutexLock lock(mu_);
+    Entry* entry = table_.Find(image->row());
+    if (entry == nullptr) return;
+    entry->stored = true;
+    completed = entry->row.chunks_present == image->chunks() && !entry->announced;
+    if (completed) entry->announced = true;
+    verify = entry->row.verdict == Verdict::kUnknown || entry->row.verdict == Verdict::kPending;
+  }
+  if (!completed) return;
+  if (verify) verifier_->Consider(image);  // keeps it until the verdict, though nobody else may use it any more
+  LogInfo("{}: complete ({})", image->info().id.name, FormatSize(image->info().size));
+  Announce(Event::kCompleted, image->info());
+}
+
+void CacheImpl::UpdateHeadroom() {
+  const auto space = storage_->Space();
+  if (!space) return;
+  const double min_free = Limits().min_free;
+  const auto keep = static_cast<uint64_t>(static_cast<double>(space->total) * min_free);
+  budget_.SetDiskHeadroom(space->available > keep ? space->available - keep : 0);
+}
+
+void CacheImpl::RetryFills() {
+  std::vector<std::shared_ptr<CachedImage>> due;
+  {
+    MutexLock lock(mu_);
+    const Nanos now = clock_.Now();
+    for (auto& [row, retry] : retries_)
+      if (retry.image && retry.at <= now) due.push_back(std::move(retry.image));
+  }
+  for (const auto& image : due) image->StartFill(Urgency::kBackground);
+}
+
+// Images that were complete but not verified when the last daemon ended.
+void CacheImpl::VerifyLeftOver() {
+  std::vector<ImageInfo> left;
+  {
+    MutexLock lock(mu_);
+    for (const auto& [row, entry] : table_.all()) {
+      const uint64_t chunks = (entry->row.info.size + options_.chunk_size - 1) / options_.chunk_size;
+      if (!entry->invalid() && entry->stored && entry->row.chunks_present == chunks &&
+          entry->row.info.id.source == backend_.source() && entry->row.verdict == Verdict::kPending)
+        left.push_back(entry->row.info);
+    }
+  }
+  for (const ImageInfo& info : left) {
+    Error error;
+    if (auto image = Use(info, error)) verifier_->Consider(image);
+  }
+}
+
+}  // namespace glintfs
