@@ -34,7 +34,10 @@ Result<std::shared_ptr<File>> CacheImpl::CreateFile(RowId row, uint64_t size, ui
   }
   auto file = storage_->Create(layout::DataPath(row, generation), size);
   budget_.Settle(row, overhead, file.has_value());
-  if (!file) return file.error();
+  if (!file) {
+    StorageFailed(file.error());
+    return file.error();
+  }
   return std::shared_ptr<File>(std::move(*file));
 }
 

@@ -228,10 +228,7 @@ bool CachedImage::AddTransientLocked(uint64_t chunk, const Buffer& bytes, bool w
 bool CachedImage::StoreChunk(uint64_t chunk, std::span<const std::byte> data, bool zero) {
   if (!host_.StorageUsable()) return false;
   auto file = EnsureFile();
-  if (!file) {
-    if (file.error().code != Errc::kNoSpace) host_.StorageFailed(file.error());
-    return false;
-  }
+  if (!file) return false;
   bool charged;
   {
     MutexLock lock(mu_);

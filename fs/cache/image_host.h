@@ -43,7 +43,8 @@ class ImageHost {
   virtual void Pace(const Flight& flight, uint64_t bytes, std::stop_token stop) = 0;
 
   virtual Result<std::shared_ptr<ImageReader>> OpenReader(const ImageInfo& image, std::stop_token stop) = 0;
-  // The data file of a new image; `generation` is set to what Layout needs to find it again.
+  // The data file of a new image; `generation` is set to what Layout needs to find it again. Fails when there is no room, or
+  // when the cache directory refuses (StorageFailed was told then).
   virtual Result<std::shared_ptr<File>> CreateFile(RowId row, uint64_t size, uint32_t& generation) = 0;
 
   // Room for `bytes` of disk; false: none to be had. Each true is followed by one Settle.
