@@ -1,8 +1,8 @@
 // The front door: what every implementation would otherwise have to check, checked once.
 //
-// Arguments are checked because names come from the kernel and from a control socket; results are checked because they come
-// from a server, which may lie. A listing keeps its good entries when it holds bad ones: one odd file at the source must not
-// hide the others.
+// Arguments are checked because names come from the kernel and from a control socket; results are checked because they
+// come from a server, which may lie. A listing keeps its good entries when it holds bad ones: one odd file at the
+// source must not hide the others.
 #include "backends/backend.h"
 
 #include <algorithm>
@@ -40,7 +40,8 @@ Error Cancelled(std::string_view what) { return Error{Errc::kCancelled, fmt::for
 
 // Once stop is requested, how an implementation failed no longer matters to the caller.
 Error Failure(Error error, std::string_view what, const std::stop_token& stop) {
-  if (stop.stop_requested() && (error.code == Errc::kUnavailable || error.code == Errc::kTimedOut)) return Cancelled(what);
+  if (stop.stop_requested() && (error.code == Errc::kUnavailable || error.code == Errc::kTimedOut))
+    return Cancelled(what);
   return error;
 }
 
@@ -81,7 +82,10 @@ Result<void> CheckImage(const ImageInfo& image, std::string_view source, std::st
 }
 
 bool IsSoundChecksum(const Checksum& sum) {
-  const size_t digits = sum.algorithm == "md5" ? 32 : sum.algorithm == "sha256" ? 64 : sum.algorithm == "sha512" ? 128 : 0;
+  const size_t digits = sum.algorithm == "md5"      ? 32
+                        : sum.algorithm == "sha256" ? 64
+                        : sum.algorithm == "sha512" ? 128
+                                                    : 0;
   return digits != 0 && sum.hex.size() == digits &&
          sum.hex.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
@@ -106,7 +110,8 @@ bool IsValidName(std::string_view name) {
 Result<void> ImageReader::Fetch(Extent extent, DataSink& sink, std::stop_token stop) {
   AssertNoLockHeld();
   if (extent.length == 0 || extent.offset > size_ || extent.length > size_ - extent.offset)
-    return Error{Errc::kInvalid, fmt::format("bytes {}+{} are outside an image of {} bytes", extent.offset, extent.length, size_)};
+    return Error{Errc::kInvalid,
+                 fmt::format("bytes {}+{} are outside an image of {} bytes", extent.offset, extent.length, size_)};
   if (stop.stop_requested()) return Cancelled("fetch");
 
   CappedSink capped(sink, extent.length);

@@ -1,13 +1,13 @@
 // Backend: where images come from. One implementation per scheme (dir, http, …), made by backends/registry.
 //
-// The public methods are a front door: they check both sides of the contract (names, extents, lengths), so that neither a
-// careless caller nor a lying server gets past them, and call the private virtuals that an implementation provides.
+// The public methods are a front door: they check both sides of the contract (names, extents, lengths), so that neither
+// a careless caller nor a lying server gets past them, and call the private virtuals that an implementation provides.
 //
-// Thread-safety: every method may be called from any number of threads. They block (network, disk): never call them from a
-// FUSE worker or under a glintfs::Mutex. All end soon after their stop_token is triggered, with kCancelled.
+// Thread-safety: every method may be called from any number of threads. They block (network, disk): never call them
+// from a FUSE worker or under a glintfs::Mutex. All end soon after their stop_token is triggered, with kCancelled.
 //
-// Errors: kNotFound is an answer of the source; kUnavailable and kTimedOut mean it could not be asked. Callers rely on the
-// difference ("cannot ask" is not "deleted").
+// Errors: kNotFound is an answer of the source; kUnavailable and kTimedOut mean it could not be asked. Callers rely on
+// the difference ("cannot ask" is not "deleted").
 #pragma once
 
 #include <cstddef>
@@ -74,7 +74,8 @@ struct Extent {
   friend bool operator==(const Extent&, const Extent&) = default;
 };
 
-// Receives bytes in order. May block (that is the back-pressure). Called from the thread that called Fetch, never concurrently.
+// Receives bytes in order. May block (that is the back-pressure). Called from the thread that called Fetch, never
+// concurrently.
 class DataSink {
  public:
   virtual ~DataSink() = default;
@@ -88,8 +89,8 @@ class ImageReader {
   explicit ImageReader(uint64_t size) : size_(size) {}
   virtual ~ImageReader() = default;
 
-  // Passes exactly the bytes of `extent` to `sink`, all from the version this reader was opened for, or returns an error.
-  // On an error the bytes already passed are right, and in order from extent.offset.
+  // Passes exactly the bytes of `extent` to `sink`, all from the version this reader was opened for, or returns an
+  // error. On an error the bytes already passed are right, and in order from extent.offset.
   //   kStale         the source now holds another version
   //   kNotFound      the image is gone
   //   kNotSupported  the source cannot start in the middle; only extents that start at 0 work
@@ -113,8 +114,8 @@ class Backend {
   explicit Backend(std::string source) : source_(std::move(source)) {}
   virtual ~Backend() = default;
 
-  // What stands under `name` now. The empty name is the source's root directory: asked at mount time, so that a source that
-  // answers "no such thing" (kNotFound) is refused there.
+  // What stands under `name` now. The empty name is the source's root directory: asked at mount time, so that a source
+  // that answers "no such thing" (kNotFound) is refused there.
   Result<NameInfo> Stat(std::string_view name, std::stop_token stop);
 
   // One page of the names in `directory` ("" is the root). kNotSupported when the source cannot list.
@@ -123,7 +124,8 @@ class Backend {
   // A reader for exactly this version. May or may not contact the source: kStale can also come from the first Fetch.
   Result<std::unique_ptr<ImageReader>> Open(const ImageInfo& image, std::stop_token stop);
 
-  // The checksum the source publishes for the whole image, if any. Asked once per image, when it is about to be verified.
+  // The checksum the source publishes for the whole image, if any. Asked once per image, when it is about to be
+  // verified.
   Result<std::optional<Checksum>> FindChecksum(const ImageInfo& image, std::stop_token stop);
 
   // How many Fetch calls at once are of use to this source.

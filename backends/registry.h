@@ -15,8 +15,8 @@ namespace glintfs {
 struct BackendOptions {
   Nanos connect_timeout = std::chrono::seconds(10);
   Nanos first_byte_timeout = std::chrono::seconds(20);
-  // A transfer that moves less than low_speed_limit bytes/s for low_speed_time is cut off and tried again. Time the sink
-  // spends (a rate limit, a full disk) does not count.
+  // A transfer that moves less than low_speed_limit bytes/s for low_speed_time is cut off and tried again. Time the
+  // sink spends (a rate limit, a full disk) does not count.
   uint64_t low_speed_limit = 1024;
   Nanos low_speed_time = std::chrono::seconds(20);
   // One fetch, with all its retries, gives up when this long has passed without a single new byte.
@@ -34,8 +34,8 @@ struct BackendOptions {
 };
 
 // The backend for `source` ("http://host/images/", "dir:///srv/images"), wrapped in Retrying and, where it makes sense,
-// sidecar checksums. Contacts nothing. kInvalid with a message that names the known schemes for an unknown one, and for a
-// source that does not parse; credentials inside the URL are refused (they would show in ps).
+// sidecar checksums. Contacts nothing. kInvalid with a message that names the known schemes for an unknown one, and for
+// a source that does not parse; credentials inside the URL are refused (they would show in ps).
 Result<std::unique_ptr<Backend>> MakeBackend(std::string_view source, const BackendOptions& options);
 
 // "dir", "http", "https", for messages and the manual.

@@ -62,8 +62,8 @@ class CacheImpl final : public Cache, public ImageHost {
   CacheCounters& counters() override { return counters_; }
   void Enqueue(std::shared_ptr<Flight> flight) override { fetches_->Enqueue(std::move(flight)); }
   void Requeue(const std::shared_ptr<Flight>& flight) override { fetches_->Requeue(flight); }
-  void Pace(const Flight& flight, uint64_t bytes, std::stop_token stop) override {
-    fetches_->Pace(flight, bytes, std::move(stop));
+  Nanos Pace(const Flight& flight, uint64_t bytes, std::stop_token stop) override {
+    return fetches_->Pace(flight, bytes, std::move(stop));
   }
   Result<std::shared_ptr<ImageReader>> OpenReader(const ImageInfo& image, std::stop_token stop) override;
   Result<std::shared_ptr<File>> CreateFile(RowId row, uint64_t size, uint32_t& generation) override;

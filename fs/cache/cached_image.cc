@@ -13,13 +13,15 @@
 namespace glintfs {
 namespace {
 
-// A read waits for a chunk that a running flight will bring when it is this near …
+// A sequential read waits for a chunk that a running flight will bring when it is this near, or this soon at the flight's
+// rate. A random read has less patience.
 constexpr uint64_t kNearBytes = 1 << 20;
-// … or, at the flight's rate, this soon; else it cuts the flight's tail off and fetches that itself.
 constexpr double kSoonSeconds = 0.05;
+constexpr double kSoonSecondsRandom = 0.001;
 // The least a demand flight takes over from a flight that has not started: a sequential reader would want it next anyway.
 constexpr uint64_t kTakeoverBytes = 1 << 20;
 constexpr uint64_t kReadaheadPiece = 4 << 20;
+constexpr uint64_t kMinFillExtent = 1 << 20;
 
 ChunkSet AllChunks(const ChunkSet& like) {
   ChunkSet set(like.size());
@@ -121,7 +123,7 @@ CachedImage::Decision CachedImage::DecideLocked(std::unique_ptr<ReadOp>& op, boo
     if (ahead) AheadLocked(*ahead, actions);
     return suspect ? Decision::kCheck : Decision::kReady;
   }
-  DemandLocked(absent, last, actions);
+  DemandLocked(absent, last, first && !readahead_.last_was_sequential(), actions);
   if (ahead) AheadLocked(*ahead, actions);
   const Nanos now = host_.clock().Now();
   if (first && !fill_ && now >= fill_retry_at_ && host_.MayFill(info_.size)) {
@@ -132,6 +134,7 @@ CachedImage::Decision CachedImage::DecideLocked(std::unique_ptr<ReadOp>& op, boo
   op->parked_on_ = absent;
   op->parked_since_ = now.count();
   parked_.push_back(*op.release());
+  parked_count_.fetch_add(1, std::memory_order_relaxed);
   host_.counters().reads_parked.fetch_add(1, std::memory_order_relaxed);
   return Decision::kParked;
 }
@@ -188,7 +191,7 @@ bool CachedImage::Cancel(uint64_t op_id) {
     found.reset(&*it);
     parked_.erase(it);
   }
-  host_.counters().reads_parked.fetch_sub(1, std::memory_order_relaxed);
+  Unparked(1);
   found->Fail({Errc::kCancelled, "interrupted"});
   return true;
 }
@@ -212,7 +215,7 @@ void CachedImage::Abort(Error error) {
 // ---------------------------------------------------------------------------------------------------- planning
 
 // Puts every absent chunk of [from, last] in flight, at once: flights that have it already are hurried or cut.
-void CachedImage::DemandLocked(uint64_t from, uint64_t last, Actions& actions) {
+void CachedImage::DemandLocked(uint64_t from, uint64_t last, bool random, Actions& actions) {
   if (sequential_only_) {
     if (in_flight_.all().empty()) AddFlightLocked(Urgency::kDemand, 0, chunks_, false, actions);
     for (const auto& flight : in_flight_.all()) RaiseLocked(*flight, Urgency::kDemand, actions);
@@ -222,8 +225,7 @@ void CachedImage::DemandLocked(uint64_t from, uint64_t last, Actions& actions) {
     if (present_.Has(chunk)) {
       ++chunk;
     } else if (Flight* flight = in_flight_.Find(chunk)) {
-      HurryLocked(*flight, chunk, last, actions);
-      if (flight->end > chunk) chunk = flight->end;  // else it was cut at `chunk`, which is free now
+      chunk = HurryLocked(*flight, chunk, last, random, actions);
     } else {
       const auto run = in_flight_.NextFree(present_, chunk, last + 1);
       AddFlightLocked(Urgency::kDemand, chunk, run.end, false, actions);
@@ -232,32 +234,49 @@ void CachedImage::DemandLocked(uint64_t from, uint64_t last, Actions& actions) {
   }
 }
 
-// A demand read wants `chunk` (up to `last`) of a flight. Waits for it when it comes soon, else takes it over.
-void CachedImage::HurryLocked(Flight& flight, uint64_t chunk, uint64_t last, Actions& actions) {
+// A demand read wants `chunk` (up to `last`) of a flight. Returns the first chunk that is not settled by this.
+//   soon here             wait for it
+//   not so soon           a flight of its own for these chunks; the old one will bring them again, and they are dropped then:
+//                         a few chunks twice cost less than the connection and what is under way on it
+//   far (slow source)     cut the old flight at `chunk` and take over its tail
+//   not started yet       split it, at no cost
+uint64_t CachedImage::HurryLocked(Flight& flight, uint64_t chunk, uint64_t last, bool random, Actions& actions) {
   const uint64_t old_end = flight.end;
   const Urgency old_urgency = flight.urgency.load();
+  const uint64_t wanted_end = std::min(old_end, last + 1);
   if (flight.running) {
-    const uint64_t distance = (chunk - flight.next) * chunk_size_;
-    const double seconds = std::chrono::duration<double>(host_.clock().Now() - flight.started).count();
-    const uint64_t done = (flight.next - flight.begin) * chunk_size_;
-    const double wait = done == 0 ? 0 : static_cast<double>(distance) * seconds / static_cast<double>(done);
-    const bool wait_known_short = done == 0 ? distance <= 4 * kNearBytes : wait <= kSoonSeconds;
-    if (distance <= kNearBytes || wait_known_short) return RaiseLocked(flight, Urgency::kDemand, actions);
+    const double wait = SecondsUntilLocked(flight, chunk);
+    const bool near = (chunk - flight.next) * chunk_size_ <= (random ? 0 : kNearBytes);
+    if (near || wait <= (random ? kSoonSecondsRandom : kSoonSeconds)) {
+      RaiseLocked(flight, Urgency::kDemand, actions);
+      return old_end;
+    }
+    if (wait <= kSoonSeconds) {
+      AddFlightLocked(Urgency::kDemand, chunk, wanted_end, false, actions);
+      return old_end;
+    }
   }
-  // Nothing of [chunk, …) has been asked of the source yet, or it is too far off: split.
-  const uint64_t takeover = std::min(old_end, std::max(last + 1, chunk + kTakeoverBytes / chunk_size_));
-  if (old_urgency <= Urgency::kReadahead && !flight.running && chunk == flight.next) {
-    flight.end = takeover;
-    RaiseLocked(flight, Urgency::kDemand, actions);
-  } else if (!flight.running && chunk == flight.next) {
-    flight.end = std::min(old_end, last + 1);
+  if (!flight.running && chunk == flight.next) {
+    // A sequential reader will want more of it than this read does.
+    const uint64_t takeover = old_urgency <= Urgency::kReadahead ? chunk + kTakeoverBytes / chunk_size_ : 0;
+    flight.end = std::min(old_end, std::max(wanted_end, takeover));
     RaiseLocked(flight, Urgency::kDemand, actions);
   } else {
     flight.end = chunk;
-    AddFlightLocked(Urgency::kDemand, chunk, std::min(old_end, last + 1), false, actions);
+    AddFlightLocked(Urgency::kDemand, chunk, wanted_end, false, actions);
   }
-  const uint64_t tail = std::max(flight.end, std::min(old_end, last + 1));
+  const uint64_t tail = std::max(flight.end, wanted_end);
   if (tail < old_end) AddFlightLocked(old_urgency, tail, old_end, flight.fill, actions);
+  return old_end;
+}
+
+// When `chunk` will be here, at the rate the flight has had so far.
+double CachedImage::SecondsUntilLocked(const Flight& flight, uint64_t chunk) const {
+  constexpr double kGuess = 100e6;  // bytes/s, before the first chunk
+  const double distance = static_cast<double>((chunk - flight.next + 1) * chunk_size_);
+  const double seconds = std::chrono::duration<double>(host_.clock().Now() - flight.started).count();
+  const double done = static_cast<double>((flight.next - flight.begin) * chunk_size_);
+  return done == 0 ? std::max(seconds, distance / kGuess) : distance * seconds / done;
 }
 
 void CachedImage::AheadLocked(const Extent& bytes, Actions& actions) {
@@ -277,7 +296,10 @@ void CachedImage::AheadLocked(const Extent& bytes, Actions& actions) {
 
 void CachedImage::PlanFillLocked(Actions& actions) {
   if (!fill_ || failed_) return;
-  const uint64_t piece = std::max<uint64_t>(1, host_.FillExtentBytes() / chunk_size_);
+  // Shorter towards the end, so that the last extents of a slow source end together and not one long after the others.
+  const uint64_t remaining = (chunks_ - present_.count()) * chunk_size_ / (2 * static_cast<uint64_t>(host_.MaxFillFlights()));
+  const uint64_t piece = std::max<uint64_t>(
+      1, std::min(host_.FillExtentBytes(), std::max(remaining, kMinFillExtent)) / chunk_size_);
   const int parallel = sequential_only_ ? 1 : std::min(fill_parallel_, host_.MaxFillFlights());
   while (fill_flights_ < parallel) {
     // Until a fetch from the middle has worked, one at a time: from a source that cannot do it nothing is fetched twice.
@@ -315,12 +337,16 @@ void CachedImage::AddFlightLocked(Urgency urgency, uint64_t begin, uint64_t end,
   assert(begin < end && end <= chunks_);
   auto flight = std::make_shared<Flight>(shared_from_this(), urgency, begin, end, fill);
   if (fill) ++fill_flights_;
-  in_flight_.Add(flight);
+  if (in_flight_.Find(begin) != nullptr) {
+    in_flight_.AddFirst(flight);  // it overtakes
+  } else {
+    in_flight_.Add(flight);
+  }
   actions.enqueue.push_back(std::move(flight));
 }
 
 void CachedImage::RaiseLocked(Flight& flight, Urgency to, Actions& actions) {
-  if (!flight.Raise(to) || flight.running) return;
+  if (!flight.Raise(to)) return;
   if (auto shared = in_flight_.Share(&flight)) actions.requeue.push_back(std::move(shared));
 }
 
@@ -373,10 +399,16 @@ void CachedImage::StoreEmpty() {
 
 // ---------------------------------------------------------------------------------------------------- after the lock
 
+void CachedImage::Unparked(size_t reads) {
+  if (reads == 0) return;
+  parked_count_.fetch_sub(static_cast<int>(reads), std::memory_order_relaxed);
+  host_.counters().reads_parked.fetch_sub(reads, std::memory_order_relaxed);
+}
+
 void CachedImage::Perform(Actions actions) {
   for (auto& flight : actions.enqueue) host_.Enqueue(std::move(flight));
   for (const auto& flight : actions.requeue) host_.Requeue(flight);
-  host_.counters().reads_parked.fetch_sub(actions.fail.size() + actions.restart.size(), std::memory_order_relaxed);
+  Unparked(actions.fail.size() + actions.restart.size());
   for (auto& op : actions.fail) op->Fail(actions.error);
   for (auto& op : actions.restart) Advance(std::move(op), false);
   if (actions.fill_ended) host_.OnFillEnded(*this, std::move(actions.fill_error));
@@ -428,10 +460,7 @@ CachedImage::Progress CachedImage::progress() {
   Progress p{.chunks_present = present_.count(), .cached_bytes = present_.count() * chunk_size_, .complete = present_.full(),
              .filling = fill_.has_value(), .fill_rate = fill_ ? rate_ : 0, .error = fill_error_};
   if (chunks_ > 0 && present_.Has(chunks_ - 1)) p.cached_bytes -= chunk_size_ - ChunkLength(chunks_ - 1);
-  if (fill_ && rate_since_.count() != 0) {
-    const double seconds = std::chrono::duration<double>(host_.clock().Now() - rate_since_).count();
-    if (seconds > 3) p.fill_rate = static_cast<double>(rate_bytes_) / seconds;  // it has stalled
-  }
+  if (fill_ && host_.clock().Now() - window_start_ > std::chrono::seconds(3)) p.fill_rate = 0;  // it has stalled
   return p;
 }
 

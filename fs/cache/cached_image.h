@@ -10,7 +10,8 @@
 //                 present, suspect: written before an unclean end; its hash is checked before its first use.
 //
 // Invariants, under mu_:
-//   * a chunk in some flight's [next, end) is absent, and in no other flight
+//   * a chunk in some flight's [next, end) is in no other's, but where a demand read has overtaken a running flight; then the
+//     later copy is dropped (storing_, present_)
 //   * every parked read waits for a chunk that is in flight
 //   * present ⊇ suspect; hashes_[c] is right for every present c
 //
@@ -128,8 +129,9 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
 
   void Advance(std::unique_ptr<ReadOp> op, bool first);
   Decision DecideLocked(std::unique_ptr<ReadOp>& op, bool first, Actions& actions) REQUIRES(mu_);
-  void DemandLocked(uint64_t from, uint64_t last, Actions& actions) REQUIRES(mu_);
-  void HurryLocked(Flight& flight, uint64_t chunk, uint64_t last, Actions& actions) REQUIRES(mu_);
+  void DemandLocked(uint64_t from, uint64_t last, bool random, Actions& actions) REQUIRES(mu_);
+  uint64_t HurryLocked(Flight& flight, uint64_t chunk, uint64_t last, bool random, Actions& actions) REQUIRES(mu_);
+  double SecondsUntilLocked(const Flight& flight, uint64_t chunk) const REQUIRES(mu_);
   void AheadLocked(const Extent& bytes, Actions& actions) REQUIRES(mu_);
   void PlanFillLocked(Actions& actions) REQUIRES(mu_);
   void StopFillLocked(std::optional<Error> error, Actions& actions) REQUIRES(mu_);
@@ -140,6 +142,7 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   void OrphansLocked(OpList& out) REQUIRES(mu_);
   void MarkDirtyLocked(uint64_t chunk) REQUIRES(mu_);
   void Perform(Actions actions);
+  void Unparked(size_t reads);
 
   void Reply(std::unique_ptr<ReadOp> op);
   void ReplyMixed(std::unique_ptr<ReadOp> op, const std::shared_ptr<File>& file);
@@ -148,12 +151,13 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   Result<std::shared_ptr<ImageReader>> Reader(std::stop_token stop);
   void MarkHoles(const std::vector<Extent>& holes);
   bool BeginFlight(Flight& flight, Extent& extent);
+  void ServeEarly(uint64_t chunk, std::span<const std::byte> prefix);
   bool FinishChunk(Flight& flight, uint64_t chunk, std::span<const std::byte> data);
   bool StoreChunk(uint64_t chunk, std::span<const std::byte> data, bool zero);
   Result<void> StoreZeros(File& file, uint64_t chunk, uint64_t length);
   Result<std::shared_ptr<File>> EnsureFile();
   void EndFlight(const std::shared_ptr<Flight>& flight, const Result<void>& result);
-  void AdaptFillLocked(const Flight& flight) REQUIRES(mu_);
+  bool AdaptFillLocked(uint64_t bytes) REQUIRES(mu_);
   bool CheckChunk(uint64_t chunk);
 
   uint64_t ChunkLength(uint64_t chunk) const;
@@ -174,12 +178,14 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   std::shared_ptr<ImageReader> reader_ GUARDED_BY(mu_);
   ChunkSet present_ GUARDED_BY(mu_);
   ChunkSet suspect_ GUARDED_BY(mu_);
+  std::vector<uint64_t> storing_ GUARDED_BY(mu_);  // chunks on their way to the file
   ChunkSet charged_ GUARDED_BY(mu_);  // has blocks on disk that the budget knows
   std::vector<uint64_t> hashes_ GUARDED_BY(mu_);
   std::set<uint64_t> dirty_segments_ GUARDED_BY(mu_);
   bool dirty_ GUARDED_BY(mu_) = false;
   InFlight in_flight_ GUARDED_BY(mu_);
   ParkedList parked_ GUARDED_BY(mu_);
+  std::atomic<int> parked_count_{0};  // of parked_, for a look without the lock
   struct Transient {
     uint64_t chunk;
     Buffer bytes;
@@ -193,15 +199,17 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
 
   std::optional<Urgency> fill_ GUARDED_BY(mu_);  // set while a fill is going on
   int fill_flights_ GUARDED_BY(mu_) = 0;
-  int fill_parallel_ GUARDED_BY(mu_) = 2;
+  int fill_parallel_ GUARDED_BY(mu_) = 1;
   uint64_t fill_cursor_ GUARDED_BY(mu_) = 0;     // chunk
   std::string fill_error_ GUARDED_BY(mu_);
   Nanos fill_retry_at_ GUARDED_BY(mu_){0};
   int fill_failures_ GUARDED_BY(mu_) = 0;
-  // Rate of the fill: bytes since rate_since_, and the last full figure.
-  Nanos rate_since_ GUARDED_BY(mu_){0};
-  uint64_t rate_bytes_ GUARDED_BY(mu_) = 0;
-  double rate_ GUARDED_BY(mu_) = 0;
+  // The fill's speed: of the window that runs, and of the last whole one.
+  Nanos window_start_ GUARDED_BY(mu_){0};
+  uint64_t window_bytes_ GUARDED_BY(mu_) = 0;
+  double rate_ GUARDED_BY(mu_) = 0;               // bytes/s
+  double rate_before_growth_ GUARDED_BY(mu_) = 0;
+  Nanos grow_again_at_ GUARDED_BY(mu_){0};
 };
 
 }  // namespace glintfs

@@ -17,7 +17,8 @@ namespace {
 
 constexpr uint64_t kMaxTransientBytes = 16 << 20;  // in memory, per image that has no room on disk
 constexpr uint64_t kBypassWindow = 4 << 20;        // readahead of an image that is not being stored
-constexpr double kFastStream = 400e6, kSlowStream = 100e6;  // bytes/s of one fill extent
+constexpr Nanos kRateWindow = std::chrono::milliseconds(100);
+constexpr Nanos kGrowPause = std::chrono::seconds(5);
 
 uint64_t HashOf(std::span<const std::byte> data) { return XXH3_64bits(data.data(), data.size()); }
 
@@ -30,10 +31,11 @@ bool IsZero(std::span<const std::byte> data) {
 // Cuts a flight's byte stream into chunks.
 class ChunkSink final : public DataSink {
  public:
-  ChunkSink(CachedImage& image, Flight& flight, uint64_t first, std::stop_token stop)
-      : image_(image), flight_(flight), chunk_(first), stop_(std::move(stop)) {}
+  ChunkSink(CachedImage& image, Flight& flight, const Extent& extent, std::stop_token stop)
+      : image_(image), flight_(flight), chunk_(extent.offset / image.chunk_size_), end_(extent.end()), stop_(std::move(stop)) {}
 
   bool Write(std::span<const std::byte> data) override {
+    Pace(0);
     while (!data.empty()) {
       const uint64_t want = image_.ChunkLength(chunk_);
       std::span<const std::byte> whole;
@@ -45,22 +47,34 @@ class ChunkSink final : public DataSink {
         if (buffered_.capacity() < want) buffered_.reserve(want);
         buffered_.insert(buffered_.end(), data.begin(), data.begin() + static_cast<ptrdiff_t>(n));
         data = data.subspan(n);
-        if (buffered_.size() < want) break;
         whole = buffered_;
       }
-      image_.host_.Pace(flight_, whole.size(), stop_);
+      image_.ServeEarly(chunk_, whole);
+      if (whole.size() < want) break;
+      Pace(whole.size());
       const bool more = image_.FinishChunk(flight_, chunk_, whole);
       buffered_.clear();
       ++chunk_;
-      if (!more || stop_.stop_requested()) return false;
+      // At the end of the extent there is nothing to cut off: "enough" would cost the connection.
+      const bool at_end = chunk_ * image_.chunk_size_ >= end_;
+      if ((!more && !at_end) || stop_.stop_requested()) return false;
     }
     return true;
   }
 
  private:
+  // What it takes says nothing about the source: it does not count for the flight's speed.
+  void Pace(uint64_t bytes) {
+    const Nanos waited = image_.host_.Pace(flight_, bytes, stop_);
+    if (waited.count() == 0) return;
+    MutexLock lock(image_.mu_);
+    flight_.started += waited;
+  }
+
   CachedImage& image_;
   Flight& flight_;
   uint64_t chunk_;
+  const uint64_t end_;  // bytes
   const std::stop_token stop_;
   std::vector<std::byte> buffered_;
 };
@@ -70,7 +84,7 @@ void CachedImage::RunFlight(const std::shared_ptr<Flight>& flight, std::stop_tok
   if (!reader) return EndFlight(flight, reader.error());
   Extent extent;
   if (!BeginFlight(*flight, extent)) return EndFlight(flight, {});
-  ChunkSink sink(*this, *flight, extent.offset / chunk_size_, stop);
+  ChunkSink sink(*this, *flight, extent, stop);
   Result<void> result = (*reader)->Fetch(extent, sink, stop);
   if (result && stop.stop_requested()) result = Error{Errc::kCancelled, "stopping"};
   if (!result && result.error().code == Errc::kNotSupported && extent.offset != 0) {
@@ -153,12 +167,42 @@ bool CachedImage::BeginFlight(Flight& flight, Extent& extent) {
   return go;
 }
 
+// Parked reads that lie within what has arrived of a chunk are answered at once, from memory: they need not wait for the rest
+// of it, nor for its way to the disk.
+void CachedImage::ServeEarly(uint64_t chunk, std::span<const std::byte> prefix) {
+  if (parked_count_.load(std::memory_order_relaxed) == 0) return;
+  const uint64_t begin = chunk * chunk_size_;
+  OpList ready;
+  {
+    MutexLock lock(mu_);
+    if (failed_) return;
+    for (auto it = parked_.begin(); it != parked_.end();) {
+      ReadOp& op = *it;
+      const uint64_t end = std::min(info_.size, op.offset + op.length);
+      if (op.parked_on_ != chunk || op.offset < begin || end > begin + prefix.size()) {
+        ++it;
+        continue;
+      }
+      it = parked_.erase(it);
+      ready.emplace_back(&op);
+    }
+  }
+  Unparked(ready.size());
+  for (auto& op : ready) {
+    const size_t length = static_cast<size_t>(std::min(info_.size, op->offset + op->length) - op->offset);
+    host_.counters().bytes_read.fetch_add(length, std::memory_order_relaxed);
+    op->Done({.file = nullptr, .offset = op->offset, .length = length, .bytes = prefix.subspan(op->offset - begin, length)});
+  }
+}
+
 bool CachedImage::FinishChunk(Flight& flight, uint64_t chunk, std::span<const std::byte> data) {
   bool have;
   {
     MutexLock lock(mu_);
     if (failed_) return false;
-    have = present_.Has(chunk);  // a source that starts over sends what is here already
+    // A source that starts over sends what is here already; so does a flight that was overtaken.
+    have = present_.Has(chunk) || std::find(storing_.begin(), storing_.end(), chunk) != storing_.end();
+    if (!have) storing_.push_back(chunk);
   }
   host_.counters().bytes_fetched[static_cast<int>(flight.urgency.load())].fetch_add(data.size(), std::memory_order_relaxed);
   const bool zero = !have && IsZero(data);
@@ -172,6 +216,7 @@ bool CachedImage::FinishChunk(Flight& flight, uint64_t chunk, std::span<const st
   {
     MutexLock lock(mu_);
     flight.next = chunk + 1;
+    if (!have) std::erase(storing_, chunk);
     const bool seek_seen = !can_seek_ && !sequential_only_ && flight.begin > 0;
     if (seek_seen) can_seek_ = true;
     if (stored) {
@@ -184,7 +229,7 @@ bool CachedImage::FinishChunk(Flight& flight, uint64_t chunk, std::span<const st
     }
     for (auto it = parked_.begin(); it != parked_.end();) {
       ReadOp& op = *it;
-      if (op.parked_on_ != chunk) {
+      if (have || op.parked_on_ != chunk) {
         ++it;
         continue;
       }
@@ -199,7 +244,8 @@ bool CachedImage::FinishChunk(Flight& flight, uint64_t chunk, std::span<const st
       if (actions.restart.empty() && (flight.fill || !kept)) flight.end = std::min(flight.end, flight.next);
     }
     more = flight.next < flight.end;
-    if (seek_seen) PlanFillLocked(actions);
+    const bool grown = flight.fill && AdaptFillLocked(data.size());
+    if (seek_seen || grown) PlanFillLocked(actions);
   }
   if (transient) host_.counters().bypassed_bytes.fetch_add(data.size(), std::memory_order_relaxed);
   if (report) host_.OnDirty(shared_from_this());
@@ -285,10 +331,7 @@ void CachedImage::EndFlight(const std::shared_ptr<Flight>& flight, const Result<
   {
     MutexLock lock(mu_);
     in_flight_.Remove(flight.get());
-    if (flight->fill) {
-      --fill_flights_;
-      if (result) AdaptFillLocked(*flight);
-    }
+    if (flight->fill) --fill_flights_;
     if (result) {
       OrphansLocked(actions.restart);
     } else {
@@ -319,24 +362,31 @@ void CachedImage::OrphansLocked(OpList& out) {
   }
 }
 
-// More extents in parallel when each is slow (a far or throttled store), fewer when one alone fills the wire.
-void CachedImage::AdaptFillLocked(const Flight& flight) {
+// How many extents of a fill are in flight is found by trying: twice as many, and if that is not faster by a sixth, back. A far
+// or throttled store ends up with all of them, a near one with one or two. True when there are to be more.
+bool CachedImage::AdaptFillLocked(uint64_t bytes) {
   const Nanos now = host_.clock().Now();
-  const uint64_t bytes = (flight.next - flight.begin) * chunk_size_;
-  const double seconds = std::chrono::duration<double>(now - flight.started).count();
-  if (flight.running && seconds > 0 && bytes >= chunk_size_) {
-    const double speed = static_cast<double>(bytes) / seconds;
-    if (speed < kSlowStream) fill_parallel_ = std::min(host_.MaxFillFlights(), fill_parallel_ + 2);
-    if (speed > kFastStream) fill_parallel_ = std::max(2, fill_parallel_ - 1);
+  if (window_start_.count() == 0 || now - window_start_ > std::chrono::seconds(3)) {
+    window_start_ = now;
+    window_bytes_ = 0;
   }
-  if (rate_since_.count() == 0) rate_since_ = flight.started;
-  rate_bytes_ += bytes;
-  const double window = std::chrono::duration<double>(now - rate_since_).count();
-  if (window >= 1) {
-    rate_ = static_cast<double>(rate_bytes_) / window;
-    rate_since_ = now;
-    rate_bytes_ = 0;
+  window_bytes_ += bytes;
+  const Nanos window = now - window_start_;
+  if (window < kRateWindow || window_bytes_ < 2 * chunk_size_ * static_cast<uint64_t>(fill_parallel_)) return false;
+  rate_ = static_cast<double>(window_bytes_) / std::chrono::duration<double>(window).count();
+  window_start_ = now;
+  window_bytes_ = 0;
+
+  const int before = fill_parallel_;
+  if (rate_ > rate_before_growth_ * 1.17 && now >= grow_again_at_) {
+    rate_before_growth_ = rate_;
+    fill_parallel_ = std::min(host_.MaxFillFlights(), before * 2);
+  } else if (now >= grow_again_at_) {
+    fill_parallel_ = std::max(1, before / 2);
+    grow_again_at_ = now + kGrowPause;
+    rate_before_growth_ = 0;
   }
+  return fill_parallel_ > before;
 }
 
 // ---------------------------------------------------------------------------------------------------- checking

@@ -3,6 +3,7 @@
 #include "fs/cache/fetch_queue.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "fs/cache/cached_image.h"
 
@@ -52,9 +53,15 @@ int FetchQueue::LimitFor(Urgency urgency) const {
 void FetchQueue::Enqueue(std::shared_ptr<Flight> flight) {
   {
     MutexLock lock(mu_);
+    CountDemandLocked(*flight);
     waiting_[static_cast<size_t>(flight->urgency.load())].push_back(std::move(flight));
   }
   work_.NotifyOne();
+}
+
+void FetchQueue::CountDemandLocked(Flight& flight) {
+  if (flight.urgency.load() != Urgency::kDemand || std::exchange(flight.counted_demand, true)) return;
+  demand_.fetch_add(1);
 }
 
 void FetchQueue::Requeue(const std::shared_ptr<Flight>& flight) {
@@ -64,10 +71,12 @@ void FetchQueue::Requeue(const std::shared_ptr<Flight>& flight) {
       auto it = std::find(queue.begin(), queue.end(), flight);
       if (it == queue.end()) continue;
       queue.erase(it);
+      CountDemandLocked(*flight);
       waiting_[static_cast<size_t>(flight->urgency.load())].push_back(flight);
       break;
     }
   }
+  pace_.NotifyAll();  // it may run already, and sleep in Pace
   work_.NotifyOne();
 }
 
@@ -75,10 +84,10 @@ std::shared_ptr<Flight> FetchQueue::NextLocked() {
   for (int urgency = 0; urgency < kUrgencies; ++urgency) {
     auto& queue = waiting_[static_cast<size_t>(urgency)];
     if (queue.empty()) continue;
-    if (static_cast<int>(running_.size()) >= LimitFor(static_cast<Urgency>(urgency))) return nullptr;
+    if (running_ >= LimitFor(static_cast<Urgency>(urgency))) return nullptr;
     auto flight = std::move(queue.front());
     queue.pop_front();
-    running_.push_back(flight.get());
+    ++running_;
     return flight;
   }
   return nullptr;
@@ -93,39 +102,38 @@ void FetchQueue::Work(std::stop_token stop) {
       if (stopping_ && !flight) return;
     }
     flight->image->RunFlight(flight, stop);
+    bool last_demand;
     {
       MutexLock lock(mu_);
-      std::erase(running_, flight.get());
+      --running_;
+      last_demand = flight->counted_demand && demand_.fetch_sub(1) == 1;
     }
+    // This worker looks for the next flight itself: nobody else need wake for the place it leaves.
+    if (last_demand) pace_.NotifyAll();
     flight.reset();  // may be the image's last reference
-    work_.NotifyAll();
-    pace_.NotifyAll();
   }
 }
 
-// True when no demand flight runs that this one should step aside for.
-bool FetchQueue::MayGoLocked(const Flight& flight) const {
-  return stopping_ || !IsBackground(flight) || std::none_of(running_.begin(), running_.end(), [](const Flight* other) {
-    return other->urgency.load() == Urgency::kDemand;
-  });
-}
-
-void FetchQueue::Pace(const Flight& flight, uint64_t bytes, std::stop_token stop) {
-  if (!IsBackground(flight)) return;
+Nanos FetchQueue::Pace(const Flight& flight, uint64_t bytes, std::stop_token stop) {
+  if (!IsBackground(flight) || (demand_.load() == 0 && !rate_limited_.load())) return Nanos(0);
   Clock& clock = Clock::System();
+  const Nanos begin = clock.Now();
   MutexLock lock(mu_);
-  if (!MayGoLocked(flight)) pace_.WaitFor(mu_, kYield);
-  if (fill_rate_ == 0) return;
-  const Nanos start = std::max(rate_free_at_, clock.Now());
-  rate_free_at_ = start + Nanos(static_cast<int64_t>(static_cast<double>(bytes) * 1e9 / static_cast<double>(fill_rate_)));
-  while (IsBackground(flight) && !stopping_ && !stop.stop_requested() && fill_rate_ != 0) {
-    const Nanos left = start - clock.Now();
-    if (left <= Nanos(0)) break;
-    pace_.WaitFor(mu_, std::min(left, kRateSlice));
+  if (demand_.load() != 0 && !stopping_ && IsBackground(flight)) pace_.WaitFor(mu_, kYield);
+  if (fill_rate_ != 0 && bytes != 0) {
+    const Nanos due = std::max(rate_free_at_, clock.Now());
+    rate_free_at_ = due + Nanos(static_cast<int64_t>(static_cast<double>(bytes) * 1e9 / static_cast<double>(fill_rate_)));
+    while (IsBackground(flight) && !stopping_ && !stop.stop_requested() && fill_rate_ != 0) {
+      const Nanos left = due - clock.Now();
+      if (left <= Nanos(0)) break;
+      pace_.WaitFor(mu_, std::min(left, kRateSlice));
+    }
   }
+  return clock.Now() - begin;
 }
 
 void FetchQueue::SetFillRate(uint64_t bytes_per_second) {
+  rate_limited_ = bytes_per_second != 0;
   {
     MutexLock lock(mu_);
     fill_rate_ = bytes_per_second;
@@ -136,7 +144,7 @@ void FetchQueue::SetFillRate(uint64_t bytes_per_second) {
 
 FetchQueue::Load FetchQueue::load() {
   MutexLock lock(mu_);
-  Load load{.running = running_.size(), .waiting = 0};
+  Load load{.running = static_cast<uint64_t>(running_), .waiting = 0};
   for (const auto& queue : waiting_) load.waiting += queue.size();
   return load;
 }

@@ -4,14 +4,15 @@
 //   readahead ─▶ all but 1/8 of them          so that a demand read always finds a worker
 //   queued, background ─▶ all but 1/4
 //
-// Pace: queued and background flights keep to fill_rate together, and step aside between chunks while a demand flight runs.
-// A flight whose urgency was raised stops doing either at once.
+// Pace: queued and background flights keep to fill_rate together, and step aside while a demand flight waits or runs. A flight
+// whose urgency was raised stops doing either at once.
 //
 // Thread-safe. The destructor stops the running flights and joins; flights that never ran are dropped: their images must have
 // been aborted before.
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <deque>
 #include <memory>
 #include <stop_token>
@@ -30,8 +31,9 @@ class FetchQueue {
   ~FetchQueue();
 
   void Enqueue(std::shared_ptr<Flight> flight);
-  void Requeue(const std::shared_ptr<Flight>& flight);  // no effect once it runs
-  void Pace(const Flight& flight, uint64_t bytes, std::stop_token stop);
+  void Requeue(const std::shared_ptr<Flight>& flight);  // its urgency was raised
+  // Called by a flight for each piece it received, with 0 bytes, and for each chunk. Returns how long it slept.
+  Nanos Pace(const Flight& flight, uint64_t bytes, std::stop_token stop);
 
   void SetFillRate(uint64_t bytes_per_second);  // 0: unlimited
   void Stop();
@@ -45,16 +47,18 @@ class FetchQueue {
   void Work(std::stop_token stop);
   std::shared_ptr<Flight> NextLocked() REQUIRES(mu_);
   int LimitFor(Urgency urgency) const;
-  bool MayGoLocked(const Flight& flight) const REQUIRES(mu_);
+  void CountDemandLocked(Flight& flight) REQUIRES(mu_);
 
   const int thread_count_;
   std::stop_source stop_;
+  std::atomic<int> demand_{0};          // demand flights waiting or running
+  std::atomic<bool> rate_limited_{false};
 
   Mutex mu_;
   CondVar work_;
   CondVar pace_;
   std::array<std::deque<std::shared_ptr<Flight>>, kUrgencies> waiting_ GUARDED_BY(mu_);
-  std::vector<const Flight*> running_ GUARDED_BY(mu_);
+  int running_ GUARDED_BY(mu_) = 0;
   uint64_t fill_rate_ GUARDED_BY(mu_) = 0;
   Nanos rate_free_at_ GUARDED_BY(mu_){0};  // when the bytes granted so far are paid for
   bool stopping_ GUARDED_BY(mu_) = false;

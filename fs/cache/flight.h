@@ -3,7 +3,7 @@
 //   begin        next              end
 //   ├─ finished ──┼── to come ──────┼      `end` moves left when a reader cuts the tail off; never right
 //
-// All fields but `urgency` are guarded by the image's lock.
+// All fields but `urgency` and `counted_demand` are guarded by the image's lock.
 #pragma once
 
 #include <atomic>
@@ -33,7 +33,8 @@ struct Flight {
   uint64_t end;
   const bool fill;               // counts as one of the image's parallel fill extents
   bool running = false;
-  Nanos started{0};              // when it began to run
+  bool counted_demand = false;   // the FetchQueue's, under its own lock
+  Nanos started{0};              // when it began to run, moved on by the time it stepped aside for others
 
   // True when this raised it.
   bool Raise(Urgency to) {
@@ -44,7 +45,7 @@ struct Flight {
   }
 };
 
-// Pure; guarded by the image's lock. A chunk is in at most one flight's [next, end).
+// Pure; guarded by the image's lock.
 class InFlight {
  public:
   struct Run {
@@ -52,6 +53,8 @@ class InFlight {
   };
 
   void Add(std::shared_ptr<Flight> flight) { flights_.push_back(std::move(flight)); }
+  // For a flight that overtakes another on the same chunks: it is the one Find() names.
+  void AddFirst(std::shared_ptr<Flight> flight) { flights_.insert(flights_.begin(), std::move(flight)); }
   void Remove(const Flight* flight);
 
   // The flight that will bring `chunk`; null when none will.

@@ -39,8 +39,9 @@ class ImageHost {
   virtual void Enqueue(std::shared_ptr<Flight> flight) = 0;
   // Its urgency was raised: move it if it still waits.
   virtual void Requeue(const std::shared_ptr<Flight>& flight) = 0;
-  // Called between the chunks of a flight: sleeps as the rate limit and more urgent flights ask.
-  virtual void Pace(const Flight& flight, uint64_t bytes, std::stop_token stop) = 0;
+  // Called for each piece (0 bytes) and each chunk of a flight: sleeps as the rate limit and more urgent flights ask, and
+  // returns for how long.
+  virtual Nanos Pace(const Flight& flight, uint64_t bytes, std::stop_token stop) = 0;
 
   virtual Result<std::shared_ptr<ImageReader>> OpenReader(const ImageInfo& image, std::stop_token stop) = 0;
   // The data file of a new image; `generation` is set to what Layout needs to find it again. Fails when there is no room, or

@@ -14,6 +14,7 @@ constexpr uint64_t kMaxSlack = 4 << 20;
 std::optional<Extent> Readahead::OnRead(uint64_t offset, uint64_t length) {
   ++tick_;
   Stream* stream = FindStream(offset, length);
+  last_was_sequential_ = stream != nullptr;
   if (stream == nullptr) {
     StartStream(offset, length);
     return std::nullopt;

@@ -27,6 +27,8 @@ class Readahead {
 
   // Largest window; kMaxWindow unless the cache has no room for more.
   void set_max_window(uint64_t bytes) { max_window_ = bytes; }
+  // Did the last OnRead belong to a stream?
+  bool last_was_sequential() const { return last_was_sequential_; }
   size_t streams() const { return streams_.size(); }
 
  private:
@@ -42,6 +44,7 @@ class Readahead {
 
   std::vector<Stream> streams_;
   uint64_t tick_ = 0;
+  bool last_was_sequential_ = false;
   uint64_t start_window_ = kMinWindow;
   uint64_t max_window_ = kMaxWindow;
 };

@@ -1,4 +1,5 @@
-// Hangs are polled every few milliseconds rather than notified, so that a stop_token needs no callback that takes the lock.
+// Hangs are polled every few milliseconds rather than notified, so that a stop_token needs no callback that takes the
+// lock.
 #include "tests/support/fake_backend.h"
 
 #include <algorithm>
@@ -203,7 +204,8 @@ void FakeBackend::FailAll(Error error) {
 
 void FakeBackend::Heal() {
   MutexLock lock(mu_);
-  for (auto& [call, troubles] : troubles_) std::erase_if(troubles, [](const Trouble& t) { return t.error.has_value(); });
+  for (auto& [call, troubles] : troubles_)
+    std::erase_if(troubles, [](const Trouble& t) { return t.error.has_value(); });
 }
 
 void FakeBackend::Corrupt(const std::string& name, std::optional<uint64_t> offset) {

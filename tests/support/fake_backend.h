@@ -95,8 +95,8 @@ class FakeBackend : public Backend {
   Result<std::optional<Checksum>> DoFindChecksum(const ImageInfo& image, std::stop_token stop) override;
 
   void Note(Call call, const std::string& name);
-  // Waits while told to hang, then fails when told to. `passed`: bytes of the extent already passed; a trouble applies once
-  // passed >= after.
+  // Waits while told to hang, then fails when told to. `passed`: bytes of the extent already passed; a trouble applies
+  // once passed >= after.
   Result<void> MaybeTrouble(Call call, const std::string& name, uint64_t passed, std::stop_token stop);
   // How many bytes may pass before the next trouble applies.
   uint64_t UntilTrouble(Call call, const std::string& name, uint64_t passed);

@@ -66,7 +66,8 @@ std::vector<ListEntry> FakeCache::NamesIn(std::string_view directory) {
     names[rest.substr(0, rest.find('/'))] = rest.find('/') != std::string::npos;
   }
   std::vector<ListEntry> entries;
-  for (const auto& [name, is_directory] : names) entries.push_back(ListEntry{.name = name, .is_directory = is_directory});
+  for (const auto& [name, is_directory] : names)
+    entries.push_back(ListEntry{.name = name, .is_directory = is_directory});
   return entries;
 }
 
@@ -202,7 +203,8 @@ class FakeOpener::Image final : public OpenedImage {
     file_ = std::make_unique<RealFile>(std::move(fd));
     constexpr uint64_t kStep = 1 << 20;
     for (uint64_t at = 0; at < info_.size; at += kStep) {
-      const auto bytes = state_->backend.Expected(info_.id.name, info_.id.version, at, std::min(kStep, info_.size - at));
+      const auto bytes =
+          state_->backend.Expected(info_.id.name, info_.id.version, at, std::min(kStep, info_.size - at));
       if (!file_->WriteAt(bytes, at)) throw std::runtime_error("cannot write " + path);
     }
   }

@@ -1,5 +1,5 @@
-// FakeCache: a Cache that holds what a test puts into it, and remembers what it was told. FakeOpener: opened images whose
-// reads a test answers at once, parks or fails. Thread-safe.
+// FakeCache: a Cache that holds what a test puts into it, and remembers what it was told. FakeOpener: opened images
+// whose reads a test answers at once, parks or fails. Thread-safe.
 #pragma once
 
 #include <map>

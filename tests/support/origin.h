@@ -79,7 +79,7 @@ class Origin {
   void Release();
 
   std::vector<OriginRequest> Requests(const std::string& path = "", const std::string& method = "") const;
-  uint64_t BytesSent(const std::string& path) const;  // of bodies
+  uint64_t BytesSent(const std::string& path) const;  // of bodies, counted once sent: wait for it
   int hanging() const { return hanging_; }            // connections that hang right now
   int open_connections() const { return open_; }
 

@@ -1,0 +1,64 @@
+// Redirects are followed here and not by libcurl: credentials must stay with the origin they were given for, and a
+// redirect that adds a '/' is information about a directory.
+#include "backends/http/client.h"
+
+#include <fmt/format.h>
+
+#include "backends/http/exchange.h"
+#include "backends/retry_hint.h"
+#include "fs/base/mutex.h"
+
+namespace glintfs {
+namespace {
+constexpr int kMaxRedirects = 5;
+}  // namespace
+
+HttpClient::HttpClient(HttpSettings settings, HttpCredentials credentials, std::string origin)
+    : settings_(std::move(settings)),
+      credentials_(std::move(credentials)),
+      origin_(std::move(origin)),
+      pool_(settings_.max_idle_connections) {}
+
+std::string HttpClient::Describe(const OriginRequest& request) {
+  return fmt::format("{} {}", request.head ? "HEAD" : "GET", request.url.Text());
+}
+
+Result<OriginResponse> HttpClient::Perform(const OriginRequest& request, HttpHandler& handler, std::stop_token stop) {
+  AssertNoLockHeld();
+  OriginRequest hop = request;
+  const ConnectionPool::Lease lease = pool_.Take();
+  for (int redirects = 0; redirects <= kMaxRedirects; ++redirects) {
+    const bool ours = !credentials_.empty() && hop.url.Origin() == origin_;
+    Exchange exchange(*lease, settings_, hop, ours ? &credentials_ : nullptr, handler);
+    auto response = exchange.Run(stop);
+    // The first URL only: where it redirects to may be signed, and a signature is a secret.
+    if (!response)
+      return Error{response.error().code, fmt::format("{}: {}", Describe(request), response.error().message)};
+    if (response->status == 429 || response->status == 503)
+      SetRetryHint(RetryAfter(response->headers, Clock::System().WallNow()));
+    if (!exchange.redirect()) return response;
+    hop.url = *exchange.redirect();
+  }
+  return Error{Errc::kInvalid, fmt::format("{}: more than {} redirects", Describe(request), kMaxRedirects)};
+}
+
+Error StatusError(const OriginRequest& request, const OriginResponse& response) {
+  const auto error = [&](Errc code, std::string_view meaning) {
+    return Error{code, fmt::format("{}: {} ({})", HttpClient::Describe(request), meaning, response.status)};
+  };
+  const long status = response.status;
+  if (status == 404 || status == 410) return error(Errc::kNotFound, "no such object");
+  if (status == 401 || status == 407) {
+    return error(Errc::kAccessDenied, response.url.Origin() == request.url.Origin()
+                                          ? "credentials are needed or refused: see user_file= and token_file="
+                                          : "redirected to another host, to which credentials are not sent");
+  }
+  if (status == 403) return error(Errc::kAccessDenied, "access refused");
+  if (status == 412) return error(Errc::kStale, "the object has changed");
+  if (status == 416) return error(Errc::kStale, "the object's size has changed");
+  if (status == 408 || status == 429) return error(Errc::kUnavailable, "the server asks to come back later");
+  if (status >= 500) return error(Errc::kUnavailable, "the server failed");
+  return error(Errc::kInvalid, "an answer that makes no sense here");
+}
+
+}  // namespace glintfs

@@ -1,0 +1,82 @@
+#include "backends/registry.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "backends/dir/dir_backend.h"
+#include "backends/http/http_backend.h"
+#include "backends/retrying.h"
+#include "backends/sidecar.h"
+
+namespace glintfs {
+namespace {
+
+using MadeBackend = Result<std::unique_ptr<Backend>>;
+
+MadeBackend MakeDir(std::string_view source, const BackendOptions& options) {
+  std::string_view path = source;
+  if (path.starts_with("dir://")) path.remove_prefix(6);
+  if (!path.starts_with('/'))
+    return Error{Errc::kInvalid, fmt::format("{}: the path must be absolute: dir:///srv/images", source)};
+  if (path.find('\0') != std::string_view::npos) return Error{Errc::kInvalid, "a path cannot hold a zero byte"};
+  std::string normal = std::filesystem::path(path).lexically_normal().string();
+  while (normal.size() > 1 && normal.ends_with('/')) normal.pop_back();
+  return std::unique_ptr<Backend>(std::make_unique<DirBackend>(std::move(normal), options.max_parallel));
+}
+
+MadeBackend MakeHttp(std::string_view source, const BackendOptions& options) {
+  GLINTFS_ASSIGN(HttpUrl url, ParseSourceUrl(source));
+  if (options.listing != "auto" && options.listing != "none")
+    return Error{Errc::kInvalid, fmt::format("listing={}: use auto or none", options.listing)};
+  HttpBackend::Options http;
+  http.http = {.connect_timeout = options.connect_timeout,
+               .first_byte_timeout = options.first_byte_timeout,
+               .low_speed_limit = options.low_speed_limit,
+               .low_speed_time = options.low_speed_time,
+               .ca_file = options.ca_file,
+               .max_idle_connections = static_cast<size_t>(std::max(options.max_parallel, 1))};
+  GLINTFS_ASSIGN(http.credentials, LoadHttpCredentials(options.user_file, options.token_file));
+  http.list = options.listing == "auto";
+  http.max_parallel = std::max(options.max_parallel, 1);
+  return std::unique_ptr<Backend>(std::make_unique<HttpBackend>(std::move(url), std::move(http)));
+}
+
+struct Scheme {
+  std::string_view name;
+  bool sidecars;  // files of checksums may lie beside the images
+  MadeBackend (*make)(std::string_view source, const BackendOptions& options);
+};
+
+constexpr Scheme kSchemes[] = {
+    {"dir", true, MakeDir},
+    {"http", true, MakeHttp},
+    {"https", true, MakeHttp},
+};
+
+}  // namespace
+
+std::vector<std::string> KnownSchemes() {
+  std::vector<std::string> names;
+  for (const Scheme& scheme : kSchemes) names.emplace_back(scheme.name);
+  return names;
+}
+
+Result<std::unique_ptr<Backend>> MakeBackend(std::string_view source, const BackendOptions& options) {
+  const size_t colon = source.find("://");
+  const std::string_view name = source.starts_with('/') ? "dir" : source.substr(0, colon);
+  const bool has_scheme = source.starts_with('/') || colon != std::string_view::npos;
+  for (const Scheme& scheme : kSchemes) {
+    if (!has_scheme || scheme.name != name) continue;
+    GLINTFS_ASSIGN(auto backend, scheme.make(source, options));
+    if (scheme.sidecars && options.checksums) backend = MakeSidecar(std::move(backend));
+    return MakeRetrying(std::move(backend), PolicyFrom(options));
+  }
+  // Only the scheme is repeated: the rest may hold a password.
+  return Error{Errc::kInvalid, fmt::format("{} is no known kind of source: use one of {}://",
+                                           has_scheme ? fmt::format("'{}://'", name) : "a source without a scheme",
+                                           fmt::join(KnownSchemes(), "://, "))};
+}
+
+}  // namespace glintfs

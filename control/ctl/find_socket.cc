@@ -1,0 +1,81 @@
+#include "control/ctl/find_socket.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "fs/base/unique_fd.h"
+
+namespace glintfs::ctl {
+namespace {
+
+enum class Liveness { kDead, kLive, kDenied };
+
+Liveness Probe(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) return Liveness::kDead;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return Liveness::kLive;
+  if (errno == EAGAIN) return Liveness::kLive;  // its backlog is full
+  return errno == EACCES || errno == EPERM ? Liveness::kDenied : Liveness::kDead;
+}
+
+std::vector<std::string> SocketsIn(const std::string& directory) {
+  std::vector<std::string> paths;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().extension() == ".sock") paths.push_back(it->path().string());
+  }
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
+}  // namespace
+
+std::vector<std::string> SocketDirectories() {
+  std::vector<std::string> directories;
+  const char* const runtime = std::getenv("GLINTFS_RUNTIME_DIR");
+  directories.emplace_back(runtime != nullptr && *runtime != '\0' ? runtime : "/run/glintfs");
+  if (const char* const user = std::getenv("XDG_RUNTIME_DIR"); user != nullptr && *user != '\0') {
+    directories.push_back(std::string(user) + "/glintfs");
+  }
+  return directories;
+}
+
+Result<std::string> FindSocket(const std::vector<std::string>& directories) {
+  std::vector<std::string> found;
+  bool denied = false;
+  for (const std::string& directory : directories) {
+    for (const std::string& path : SocketsIn(directory)) {
+      const Liveness liveness = Probe(path);
+      if (liveness == Liveness::kDead) continue;
+      denied = liveness == Liveness::kDenied;
+      found.push_back(path);
+    }
+  }
+  if (found.empty()) {
+    return Error{Errc::kUnavailable,
+                 fmt::format("no daemon is running: no live socket *.sock in {}; name one with -s SOCKET",
+                             fmt::join(directories, " or "))};
+  }
+  if (found.size() > 1) {
+    return Error{Errc::kInvalid,
+                 fmt::format("several daemons are running, choose one with -s:\n  {}", fmt::join(found, "\n  "))};
+  }
+  if (denied) {
+    return Error{Errc::kAccessDenied,
+                 fmt::format("permission denied on {}: be root, or in the group of the socket", found[0])};
+  }
+  return found[0];
+}
+
+}  // namespace glintfs::ctl

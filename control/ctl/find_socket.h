@@ -1,0 +1,19 @@
+// Finds the control socket of the daemon when the user names none.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "fs/base/result.h"
+
+namespace glintfs::ctl {
+
+// Where daemons put their sockets: $GLINTFS_RUNTIME_DIR or /run/glintfs, and $XDG_RUNTIME_DIR/glintfs.
+std::vector<std::string> SocketDirectories();
+
+// The one *.sock in `directories` that a daemon listens on. Sockets that refuse us count: there is a daemon.
+//   kUnavailable  none (the message tells where it looked); kInvalid: several (lists them); kAccessDenied: one, but not
+//   ours
+Result<std::string> FindSocket(const std::vector<std::string>& directories);
+
+}  // namespace glintfs::ctl

@@ -1,0 +1,43 @@
+// glintctl: asks a running glintfs daemon what it caches, and tells it what to cache, keep and remove.
+#include <curl/curl.h>
+
+#include <cstdio>
+#include <exception>
+
+#include "control/ctl/client.h"
+#include "control/ctl/command_line.h"
+#include "control/ctl/commands.h"
+#include "control/ctl/exit_code.h"
+#include "control/ctl/find_socket.h"
+
+namespace {
+
+int Run(int argc, char** argv) {
+  using namespace glintfs::ctl;
+  CtlOptions options;
+  if (const auto exit = ParseCommandLine(argc, argv, options)) return *exit;
+  if (options.socket.empty()) {
+    auto found = FindSocket(SocketDirectories());
+    if (!found) {
+      PrintError(options, found.error());
+      return ExitCodeFor(found.error());
+    }
+    options.socket = std::move(found).value();
+  }
+  Client client(options.socket);
+  return RunCommand(options, client);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  curl_global_init(CURL_GLOBAL_DEFAULT);
+  int code = glintfs::ctl::kExitFailed;
+  try {
+    code = Run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "glintctl: %s\n", error.what());
+  }
+  curl_global_cleanup();
+  return code;
+}

@@ -1,0 +1,16 @@
+// Answers of the daemon as text for people. Pure; a key that is missing (an older daemon) reads as zero or empty.
+#pragma once
+
+#include <chrono>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+namespace glintfs::ctl {
+
+std::string StatusText(const nlohmann::json& status);                                // GET /v1/status
+std::string ImagesText(const nlohmann::json& images, std::chrono::nanoseconds now);  // GET /v1/images
+std::string ImageText(const nlohmann::json& image, std::chrono::nanoseconds now);    // GET /v1/images/{image}
+std::string QueueText(const nlohmann::json& queue, std::chrono::nanoseconds now);    // GET /v1/queue
+std::string RemovedText(const nlohmann::json& answer, bool dry_run);                 // of prune and clean
+
+}  // namespace glintfs::ctl

@@ -1,0 +1,156 @@
+// One table of families, in the order of the page. Names follow Prometheus' conventions: base units (bytes, seconds,
+// ratios), counters end in _total, no name that changes with a label.
+#include "control/metrics.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <initializer_list>
+#include <string_view>
+
+namespace glintfs {
+namespace {
+
+constexpr std::string_view kContentType = "text/plain; version=0.0.4; charset=utf-8";
+
+std::string EscapeLabel(std::string_view value) {
+  std::string out;
+  for (const char c : value) {
+    if (c == '\\' || c == '"') {
+      out += '\\';
+      out += c;
+    } else if (c == '\n') {
+      out += "\\n";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+struct Labelled {
+  std::string_view value;  // of the family's one label
+  uint64_t count;
+};
+
+class Page {
+ public:
+  void Gauge(std::string_view name, std::string_view help, double value) {
+    Family(name, "gauge", help);
+    Append("{} {}\n", name, value);
+  }
+  void Gauge(std::string_view name, std::string_view help, uint64_t value) {
+    Family(name, "gauge", help);
+    Append("{} {}\n", name, value);
+  }
+  void Gauges(std::string_view name, std::string_view help, std::string_view label,
+              std::initializer_list<Labelled> values) {
+    Family(name, "gauge", help);
+    for (const Labelled& v : values) Append("{}{{{}=\"{}\"}} {}\n", name, label, v.value, v.count);
+  }
+  void Counter(std::string_view name, std::string_view help, uint64_t value) {
+    Family(name, "counter", help);
+    Append("{} {}\n", name, value);
+  }
+  void Counters(std::string_view name, std::string_view help, std::string_view label,
+                std::initializer_list<Labelled> values) {
+    Family(name, "counter", help);
+    for (const Labelled& v : values) Append("{}{{{}=\"{}\"}} {}\n", name, label, v.value, v.count);
+  }
+  void Info(const ServiceStatus& status) {
+    Family("glintfs_info", "gauge", "What this daemon is; always 1.");
+    Append("glintfs_info{{version=\"{}\",source=\"{}\",mountpoint=\"{}\",fill=\"{}\"}} 1\n",
+           EscapeLabel(status.version), EscapeLabel(status.source), EscapeLabel(status.mountpoint),
+           EscapeLabel(status.fill));
+  }
+  std::string Take() { return std::move(text_); }
+
+ private:
+  void Family(std::string_view name, std::string_view type, std::string_view help) {
+    Append("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+  }
+  template <typename... Args>
+  void Append(fmt::format_string<Args...> format, Args&&... args) {
+    fmt::format_to(std::back_inserter(text_), format, std::forward<Args>(args)...);
+  }
+
+  std::string text_;
+};
+
+void AddState(Page& page, const ServiceStatus& status, const std::vector<QueueEntry>& queue) {
+  const CacheStats& c = status.cache;
+  page.Info(status);
+  page.Gauge("glintfs_uptime_seconds", "Time since the daemon started.",
+             static_cast<double>(status.uptime.count()) / 1e9);
+  page.Gauge("glintfs_source_up", "1 when the source answered last time, 0 when it could not be asked.",
+             uint64_t{status.source_reachable});
+  page.Gauge("glintfs_cache_storing", "1 while fetched data is kept, 0 while the cache cannot store.",
+             uint64_t{c.storage_error.empty()});
+  page.Gauge("glintfs_cache_max_bytes", "Limit of the cache on disk, 0 when unlimited.", c.limits.max_size);
+  page.Gauge("glintfs_cache_used_bytes", "Disk bytes counted against the limit.", c.used_bytes);
+  page.Gauge("glintfs_cache_reserved_bytes", "Part of the used bytes that is being written.", c.reserved_bytes);
+  page.Gauge("glintfs_cache_low_mark_ratio", "Share of the limit that eviction goes down to.", c.limits.low_mark);
+  page.Gauge("glintfs_cache_min_free_ratio", "Share of the file system that is left free.", c.limits.min_free);
+  page.Gauge("glintfs_cache_fill_rate_limit_bytes_per_second", "Limit of background fills, 0 when unlimited.",
+             c.limits.fill_rate);
+  page.Gauge("glintfs_filesystem_size_bytes", "Size of the file system of the cache.", c.disk_total);
+  page.Gauge("glintfs_filesystem_available_bytes", "Bytes available on the file system of the cache.",
+             c.disk_available);
+  page.Gauges("glintfs_images", "Known images by state.", "state",
+              {{"absent", c.absent},
+               {"partial", c.partial},
+               {"complete", c.complete},
+               {"verified", c.verified},
+               {"invalid", c.invalid}});
+  page.Gauge("glintfs_pinned_images", "Images that are never evicted.", c.pinned);
+  page.Gauge("glintfs_open_images", "Images with an open handle.", c.open_images);
+  const auto failing = std::count_if(queue.begin(), queue.end(), [](const QueueEntry& e) { return !e.error.empty(); });
+  page.Gauge("glintfs_queued_images", "Images waiting to be cached on request, the running ones included.",
+             uint64_t{queue.size()});
+  page.Gauge("glintfs_queued_images_failing", "Queued images whose last attempt failed.",
+             static_cast<uint64_t>(failing));
+  page.Gauges("glintfs_fetches", "Requests to the source by state.", "state",
+              {{"running", c.fetches_running}, {"waiting", c.fetches_waiting}});
+  page.Gauge("glintfs_reads_parked", "Reads that wait for data.", c.reads_parked);
+}
+
+void AddCounters(Page& page, const CacheStats& c) {
+  page.Counters("glintfs_reads_total", "Reads answered at once (hit) or after waiting (miss).", "result",
+                {{"hit", c.read_hits}, {"miss", c.read_misses}});
+  page.Counter("glintfs_read_bytes_total", "Bytes given to readers.", c.bytes_read);
+  page.Counters("glintfs_fetched_bytes_total", "Bytes fetched from the source by urgency.", "urgency",
+                {{"demand", c.bytes_fetched[0]},
+                 {"readahead", c.bytes_fetched[1]},
+                 {"queued", c.bytes_fetched[2]},
+                 {"background", c.bytes_fetched[3]}});
+  page.Counter("glintfs_fetch_errors_total", "Requests to the source that failed.", c.fetch_errors);
+  page.Counter("glintfs_bypassed_bytes_total", "Bytes given to readers without being kept.", c.bypassed_bytes);
+  page.Counter("glintfs_evictions_total", "Images evicted to make room.", c.evictions);
+  page.Counter("glintfs_evicted_bytes_total", "Disk bytes freed by eviction.", c.evicted_bytes);
+  page.Counters("glintfs_removed_images_total", "Images removed by cleaning.", "reason",
+                {{"stalled", c.stalled_removed}, {"invalid", c.invalid_removed}});
+  page.Counters("glintfs_checksums_total", "Whole images compared with the checksum of the source.", "result",
+                {{"ok", c.checksum_ok}, {"failed", c.checksum_failed}});
+  page.Counter("glintfs_bad_chunks_total", "Chunks on disk that did not match their hash.", c.bad_chunks);
+  page.Counter("glintfs_index_commits_total", "Transactions of the cache index.", c.index_commits);
+}
+
+}  // namespace
+
+std::string RenderMetrics(const ServiceStatus& status, const std::vector<QueueEntry>& queue) {
+  Page page;
+  AddState(page, status, queue);
+  AddCounters(page, status.cache);
+  return page.Take();
+}
+
+std::vector<Route> MetricsRoutes(Service& service) {
+  return {{"GET", "/metrics", [&service](const HttpRequest&, const std::string&) {
+             HttpResponse response;
+             response.content_type = kContentType;
+             response.body = RenderMetrics(service.Status(), service.Queue());
+             return response;
+           }}};
+}
+
+}  // namespace glintfs

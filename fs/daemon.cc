@@ -1,0 +1,119 @@
+// Stopping. The order matters twice: what waits for the source is cancelled before anyone is joined, and the session goes
+// before what answers its requests. So a store that never answers cannot hold up an end.
+#include "fs/daemon.h"
+
+#include <grp.h>
+
+#include "backends/backend.h"
+#include "control/server.h"
+#include "fs/base/clock.h"
+#include "fs/base/log.h"
+#include "fs/base/thread.h"
+#include "fs/catalog/catalog.h"
+#include "fs/fuse/filesystem.h"
+#include "fs/fuse/session.h"
+#include "fs/service.h"
+#include "fs/startup.h"
+
+namespace glintfs {
+namespace {
+
+constexpr Nanos kFirstAskLimit = std::chrono::seconds(5);
+
+Result<ControlOptions> MakeControlOptions(const Options& options) {
+  ControlOptions control;
+  control.socket_path = options.control;
+  if (options.control_group.empty()) return control;
+  const group* entry = ::getgrnam(options.control_group.c_str());
+  if (entry == nullptr)
+    return Error{Errc::kInvalid, fmt::format("option control_group: '{}' is no group of this system", options.control_group)};
+  control.group = entry->gr_gid;
+  return control;
+}
+
+CatalogOptions MakeCatalogOptions(const Options& options) {
+  CatalogOptions catalog;
+  catalog.attr_ttl = options.attr_ttl;
+  catalog.negative_ttl = options.negative_ttl;
+  return catalog;
+}
+
+FsOptions MakeFsOptions(const Options& options, const std::string& source) {
+  FsOptions fs;
+  fs.source = source;
+  fs.file_mode = options.mode;
+  fs.uid = options.uid;
+  fs.gid = options.gid;
+  return fs;
+}
+
+SessionOptions MakeSessionOptions(const Options& options, const std::string& source) {
+  SessionOptions session;
+  session.mountpoint = options.mountpoint;
+  session.fsname = source;
+  session.allow_other = options.allow_other;
+  session.nonempty = options.nonempty;
+  return session;
+}
+
+}  // namespace
+
+// Members in the order they are made.
+struct Daemon::Parts {
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<Cache> cache;
+  std::unique_ptr<Catalog> catalog;
+  std::unique_ptr<Filesystem> filesystem;
+  std::unique_ptr<Session> session;
+  std::unique_ptr<DaemonService> service;
+  std::unique_ptr<ControlServer> control;
+  Thread watcher;  // waits for the end of the session
+
+  ~Parts() {
+    if (service) service->Cancel();
+    control.reset();
+    if (session) session->Stop();
+    watcher.Join();
+    service.reset();
+    session.reset();
+    if (catalog) catalog->Stop();
+  }
+};
+
+Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+Daemon::~Daemon() = default;
+
+Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::unique_ptr<Backend> backend,
+                                              std::function<void()> on_unmounted) {
+  GLINTFS_ASSIGN(const ControlOptions control, MakeControlOptions(options));
+  Clock& clock = Clock::System();
+  auto parts = std::make_unique<Parts>();
+  parts->backend = std::move(backend);
+  const std::string source = parts->backend->source();
+  GLINTFS_ASSIGN(const std::string trouble, AskSource(*parts->backend, kFirstAskLimit));
+  GLINTFS_ASSIGN(parts->cache, Cache::Open(options.cache, *parts->backend, clock));
+  parts->catalog = std::make_unique<Catalog>(MakeCatalogOptions(options), *parts->backend, *parts->cache, clock);
+  parts->filesystem = std::make_unique<Filesystem>(MakeFsOptions(options, source), *parts->catalog, *parts->cache, clock);
+  parts->service = std::make_unique<DaemonService>(options, *parts->backend, *parts->cache, *parts->catalog, clock);
+  // The socket before the mount: what can still be refused is refused while nothing shows.
+  if (!options.control.empty()) {
+    GLINTFS_ASSIGN(parts->control, ControlServer::Start(control, *parts->service));
+  }
+  GLINTFS_ASSIGN(parts->session, Session::Mount(MakeSessionOptions(options, source), *parts->filesystem));
+  parts->watcher = Thread("glintfs-watch", [session = parts->session.get(), on_unmounted](std::stop_token) {
+    session->WaitUntilEnded();
+    on_unmounted();
+  });
+  LogInfo("mounted {} at {}, cache {} of at most {}", source, options.mountpoint, options.cache.directory,
+          FindSetting("max_size")->get(options));
+  std::unique_ptr<Daemon> daemon(new Daemon(std::move(parts)));
+  if (!trouble.empty()) {
+    daemon->warning_ = fmt::format("source {} cannot be asked ({}): serving what is cached", source, trouble);
+    LogWarn("{}", daemon->warning_);
+  }
+  return daemon;
+}
+
+void Daemon::SetLimits(const CacheLimits& limits) { parts_->cache->SetLimits(limits); }
+
+}  // namespace glintfs

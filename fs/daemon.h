@@ -1,0 +1,39 @@
+// Daemon: the composition root. Owns every part of a running mount, made in this order and stopped in reverse:
+//
+//   Backend → Cache → Catalog → Filesystem → Session → Service → ControlServer
+//
+// Used by one thread (main); its parts have their own.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "fs/base/result.h"
+#include "fs/options.h"
+
+namespace glintfs {
+
+class Daemon {
+ public:
+  // Returns once the mount answers. `on_unmounted` is called once, from another thread, when somebody else unmounts.
+  // Errors are one line each. REQUIRES: CheckPlaces and PrepareCacheDirectory were fine; `options` outlives the daemon.
+  static Result<std::unique_ptr<Daemon>> Start(const Options& options, std::unique_ptr<Backend> backend,
+                                               std::function<void()> on_unmounted);
+  // Unmounts, fails what is in flight, writes the last checkpoint.
+  ~Daemon();
+
+  void SetLimits(const CacheLimits& limits);
+
+  // Why the mount is not all it could be ("source cannot be asked …"), or empty.
+  const std::string& warning() const { return warning_; }
+
+ private:
+  struct Parts;
+  explicit Daemon(std::unique_ptr<Parts> parts);
+
+  std::unique_ptr<Parts> parts_;
+  std::string warning_;
+};
+
+}  // namespace glintfs

@@ -1,0 +1,159 @@
+// Filesystem: what the mount means. Nodes, attributes, handles, xattrs, reads; no libfuse types.
+//
+//   directory        every name that ends in no image; made of what the catalogue says
+//   image            read-only, immutable: a new version at the source is a new node under the same name
+//
+// Functions return 0 or an errno. Thread-safe; none waits for the source: what must wait is answered through a
+// callback, exactly once, inline or from another thread.
+//
+// A request that may wait has a RequestId: BeginRequest before, EndRequest after its reply was sent.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "fs/base/clock.h"
+#include "fs/base/mutex.h"
+#include "fs/catalog/catalog.h"
+#include "fs/fuse/node_table.h"
+#include "fs/fuse/opened_image.h"
+#include "fs/fuse/requests.h"
+
+namespace glintfs {
+
+struct FsOptions {
+  std::string source;        // as shown in xattrs; also seeds the inode numbers
+  uint32_t file_mode = 0444; // permission bits; directories get x wherever this has r
+  uid_t uid = 0;
+  gid_t gid = 0;
+  Nanos attr_timeout = std::chrono::hours(24);  // attributes never change under a node
+};
+
+struct Attributes {
+  uint64_t ino = 0;    // st_ino: of the name, the same for all its versions and after a restart; never 0; the root is 1
+  uint32_t mode = 0;   // with the type
+  uint32_t nlink = 1;
+  uint64_t size = 0;   // bytes
+  Nanos time{0};       // mtime, ctime and atime, since 1970
+  uid_t uid = 0;
+  gid_t gid = 0;
+
+  // Of the content, as if all of it took space: a smaller number would make tools look for holes that are none.
+  uint64_t blocks() const { return (size + 511) / 512; }
+  static constexpr uint32_t kBlockSize = 1 << 20;  // st_blksize: readers use it as their buffer
+};
+
+struct NodeReply {
+  NodeId node = 0;
+  Attributes attributes;
+  Nanos entry_timeout{0};
+  Nanos attr_timeout{0};
+};
+
+struct DirectoryEntry {
+  std::string name;
+  uint64_t ino = 0;
+  bool is_directory = false;
+};
+
+// A listing as readdir walks it: "." and ".." and the names. Does not change.
+class DirectoryView {
+ public:
+  virtual ~DirectoryView() = default;
+  virtual size_t size() const = 0;
+  virtual DirectoryEntry At(size_t index) const = 0;
+};
+
+struct SpaceReply {
+  uint32_t block_size = 4096;
+  uint64_t blocks = 0, blocks_free = 0;
+  uint64_t files = 0;
+  uint32_t name_max = 255;
+};
+
+// Receives the answer to one read.
+class ReadReply {
+ public:
+  virtual ~ReadReply() = default;
+  virtual void Data(const ReadData& data) = 0;  // valid during the call
+  virtual void Fail(int err) = 0;
+};
+
+class Filesystem {
+ public:
+  using LookupDone = std::function<void(int err, const NodeReply& reply)>;
+  using DirectoryDone = std::function<void(int err, const DirectoryView* view)>;
+
+  // `catalog` and `cache` must outlive it, and so must `clock`. Without an opener, images are opened in `cache`.
+  Filesystem(FsOptions options, Catalog& catalog, Cache& cache, Clock& clock = Clock::System(),
+             ImageOpener opener = nullptr);
+  ~Filesystem();
+
+  RequestId BeginRequest();
+  void EndRequest(RequestId id) { requests_.End(id); }
+  // The caller gave up: a request that still waits is answered EINTR.
+  void Interrupt(RequestId id) { requests_.Interrupt(id); }
+  // The mount ends: the same for all, now and later.
+  void InterruptAll() { requests_.InterruptAll(); }
+  size_t requests_outstanding() const { return requests_.outstanding(); }
+
+  // Adds one lookup to the node it answers with; Forget takes them away.
+  void Lookup(RequestId id, NodeId parent, std::string_view name, LookupDone done);
+  void Forget(NodeId node, uint64_t count) { nodes_.Forget(node, count); }
+  int GetAttributes(NodeId node, NodeReply& reply);
+
+  // `flags` as for open(2). The node stays readable until Release.
+  int Open(NodeId node, int flags);
+  void Release(NodeId node) { nodes_.RemoveOpen(node); }
+  void Read(RequestId id, NodeId node, uint64_t offset, size_t length, std::unique_ptr<ReadReply> reply);
+
+  int OpenDirectory(NodeId node, uint64_t& handle);
+  // The listing at `offset`: offset 0 asks the catalogue, any other goes on in the listing of the handle; an unknown
+  // handle (from before a restart) gets a new one.
+  void ReadDirectory(RequestId id, NodeId node, uint64_t handle, uint64_t offset, DirectoryDone done);
+  void ReleaseDirectory(uint64_t handle);
+
+  // user.glintfs.state, .cached_bytes, .version, .source
+  int GetXattr(NodeId node, std::string_view name, std::string& value);
+  int ListXattr(NodeId node, std::string& names);  // each followed by a NUL
+
+  SpaceReply Space();
+  uint64_t InodeNumber(const std::string& path) const;
+  size_t nodes_known() { return nodes_.size(); }  // for tests
+
+ private:
+  class ImageRead;
+  class Snapshot;
+
+  Attributes AttributesOf(const NodeInfo& info) const;
+  NodeReply ReplyFor(const NodeTable::Found& found, Nanos entry_timeout) const;
+  void LookUpDots(const NodeInfo& parent, std::string_view name, const LookupDone& done);
+  std::shared_ptr<const Snapshot> FindSnapshot(uint64_t handle, NodeId node);
+  void KeepSnapshot(uint64_t handle, NodeId node, std::shared_ptr<const Snapshot> snapshot);
+
+  // Constant after construction.
+  const FsOptions options_;
+  const Nanos started_;  // wall clock: the time of directories
+  const ImageOpener opener_;
+  // Synchronise themselves.
+  Catalog& catalog_;
+  Cache& cache_;
+  Requests requests_;
+  NodeTable nodes_;
+
+  struct DirectoryHandle {
+    NodeId node = 0;
+    std::shared_ptr<const Snapshot> snapshot;  // null until read
+  };
+  Mutex handles_mu_;
+  uint64_t next_handle_ GUARDED_BY(handles_mu_);
+  std::unordered_map<uint64_t, DirectoryHandle> handles_ GUARDED_BY(handles_mu_);
+};
+
+}  // namespace glintfs

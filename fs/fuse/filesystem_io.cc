@@ -1,0 +1,139 @@
+// Filesystem: handles on images and directories, and what is read through them.
+//
+// Handles carry no state that only memory has: a READ needs the node id alone (should no handle be known, it opens the
+// image for itself), and a READDIR with an unknown handle lists anew. So a successor on the same mount can answer them.
+#include <fcntl.h>
+
+#include <utility>
+
+#include "fs/fuse/errno_table.h"
+#include "fs/fuse/filesystem.h"
+
+namespace glintfs {
+
+// ---- Images
+
+class Filesystem::ImageRead final : public ReadOp {
+ public:
+  ImageRead(RequestId request, uint64_t from, size_t size, Filesystem& fs, NodeInfoPtr info,
+            std::shared_ptr<OpenedImage> image, std::unique_ptr<ReadReply> reply)
+      : ReadOp(request, from, size),
+        fs_(fs),
+        info_(std::move(info)),
+        image_(std::move(image)),
+        reply_(std::move(reply)) {}
+
+  void Done(const ReadData& data) override { reply_->Data(data); }
+  void Fail(const Error& error) override {
+    if (error.code == Errc::kStale) fs_.catalog_.Invalidate(info_->name);
+    reply_->Fail(ToErrno(error.code));
+  }
+
+ private:
+  Filesystem& fs_;
+  const NodeInfoPtr info_;
+  const std::shared_ptr<OpenedImage> image_;  // in use until this read is answered
+  const std::unique_ptr<ReadReply> reply_;
+};
+
+int Filesystem::Open(NodeId node, int flags) {
+  const NodeInfoPtr info = nodes_.Find(node);
+  if (!info) return ESTALE;
+  if (info->is_directory) return EISDIR;
+  if ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_TRUNC | O_CREAT)) != 0) return EROFS;
+  if (catalog_.IsOutdated(info->image.id)) return ESTALE;
+  auto image = opener_(info->image);
+  if (!image) return ToErrno(image.error().code);
+  return nodes_.AddOpen(node, std::move(*image)) ? 0 : ESTALE;
+}
+
+void Filesystem::Read(RequestId id, NodeId node, uint64_t offset, size_t length, std::unique_ptr<ReadReply> reply) {
+  NodeInfoPtr info = nodes_.Find(node);
+  if (!info) return reply->Fail(ESTALE);
+  if (info->is_directory) return reply->Fail(EISDIR);
+  std::shared_ptr<OpenedImage> image = nodes_.OpenedAt(node);
+  if (!image) {
+    auto opened = opener_(info->image);
+    if (!opened) return reply->Fail(ToErrno(opened.error().code));
+    image = std::move(*opened);
+  }
+  image->Read(std::make_unique<ImageRead>(id, offset, length, *this, std::move(info), image, std::move(reply)));
+  if (!Requests::EndedHere(id)) requests_.Park(id, [image = std::move(image), id] { image->Cancel(id); });
+}
+
+// ---- Directories
+
+class Filesystem::Snapshot final : public DirectoryView {
+ public:
+  Snapshot(const Filesystem& fs, std::string path, ListingPtr listing)
+      : fs_(fs), path_(std::move(path)), listing_(std::move(listing)) {}
+
+  size_t size() const override { return listing_->size() + 2; }
+
+  DirectoryEntry At(size_t index) const override {
+    if (index == 0) return DirectoryEntry{.name = ".", .ino = fs_.InodeNumber(path_), .is_directory = true};
+    if (index == 1) {
+      const size_t slash = path_.rfind('/');
+      const std::string parent = slash == std::string::npos ? std::string() : path_.substr(0, slash);
+      return DirectoryEntry{.name = "..", .ino = fs_.InodeNumber(parent), .is_directory = true};
+    }
+    const ListEntry& entry = (*listing_)[index - 2];
+    const std::string path = path_.empty() ? entry.name : path_ + "/" + entry.name;
+    return DirectoryEntry{.name = entry.name, .ino = fs_.InodeNumber(path), .is_directory = entry.is_directory};
+  }
+
+ private:
+  const Filesystem& fs_;
+  const std::string path_;
+  const ListingPtr listing_;
+};
+
+int Filesystem::OpenDirectory(NodeId node, uint64_t& handle) {
+  const NodeInfoPtr info = nodes_.Find(node);
+  if (!info) return ESTALE;
+  if (!info->is_directory) return ENOTDIR;
+  MutexLock lock(handles_mu_);
+  handle = next_handle_++;
+  handles_[handle].node = node;
+  return 0;
+}
+
+void Filesystem::ReadDirectory(RequestId id, NodeId node, uint64_t handle, uint64_t offset, DirectoryDone done) {
+  const NodeInfoPtr info = nodes_.Find(node);
+  if (!info) return done(ESTALE, nullptr);
+  if (!info->is_directory) return done(ENOTDIR, nullptr);
+  if (offset != 0) {
+    if (const auto snapshot = FindSnapshot(handle, node)) return done(0, snapshot.get());
+  }
+  catalog_.List(info->name, id, [this, info, handle, node, done = std::move(done)](Result<ListingPtr> listing) {
+    if (!listing) return done(ToErrno(listing.error().code), nullptr);
+    const auto snapshot = std::make_shared<const Snapshot>(*this, info->name, std::move(*listing));
+    KeepSnapshot(handle, node, snapshot);
+    done(0, snapshot.get());
+  });
+  if (!Requests::EndedHere(id)) requests_.Park(id, [this, id] { catalog_.Cancel(id); });
+}
+
+std::shared_ptr<const Filesystem::Snapshot> Filesystem::FindSnapshot(uint64_t handle, NodeId node) {
+  MutexLock lock(handles_mu_);
+  const auto it = handles_.find(handle);
+  return it == handles_.end() || it->second.node != node ? nullptr : it->second.snapshot;
+}
+
+void Filesystem::KeepSnapshot(uint64_t handle, NodeId node, std::shared_ptr<const Snapshot> snapshot) {
+  MutexLock lock(handles_mu_);
+  DirectoryHandle& kept = handles_[handle];
+  kept.node = node;
+  kept.snapshot.swap(snapshot);  // the old one is dropped after the lock
+}
+
+void Filesystem::ReleaseDirectory(uint64_t handle) {
+  DirectoryHandle dropped;  // destroyed after the lock
+  MutexLock lock(handles_mu_);
+  const auto it = handles_.find(handle);
+  if (it == handles_.end()) return;
+  dropped = std::move(it->second);
+  handles_.erase(it);
+}
+
+}  // namespace glintfs

@@ -1,0 +1,213 @@
+// What people read about the settings: --help, the manual page (roff), the README's table, --dump-config. All from the table.
+#include <map>
+
+#include "fs/options.h"
+
+#ifndef GLINTFS_VERSION
+#error "GLINTFS_VERSION comes from CMakeLists.txt"
+#endif
+
+namespace glintfs {
+namespace {
+
+using Kind = Setting::Kind;
+
+std::string DefaultOf(const Setting& s) {
+  return std::string(s.shown_default.empty() ? s.default_text : s.shown_default);
+}
+
+std::string Synopsis(const Setting& s) {
+  return s.kind == Kind::kFlag ? std::string(s.name) : std::string(s.name) + "=";
+}
+
+// Breaks `text` at spaces so that no line is longer than `width`, each line after the first indented.
+std::string Wrap(std::string_view text, size_t indent, size_t width) {
+  std::string out;
+  size_t column = indent;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find(' ', at), text.size());
+    const std::string_view word = text.substr(at, end - at);
+    if (column > indent && column + 1 + word.size() > width) {
+      out += "\n" + std::string(indent, ' ');
+      column = indent;
+    } else if (column > indent) {
+      out += ' ';
+      ++column;
+    }
+    out += word;
+    column += word.size();
+    at = end + 1;
+  }
+  return out;
+}
+
+// For roff: backslashes, and the characters that begin a request at the start of a line.
+std::string Roff(std::string_view text) {
+  std::string out;
+  for (char c : text) {
+    if (c == '\\') {
+      out += "\\e";
+    } else if (c == '-') {
+      out += "\\-";
+    } else {
+      if ((c == '.' || c == '\'') && (out.empty() || out.back() == '\n')) out += "\\&";
+      out += c;
+    }
+  }
+  return out;
+}
+
+std::string TomlText(std::string_view text) {
+  std::string out = "\"";
+  for (char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    if (static_cast<unsigned char>(c) < 0x20) {
+      out += fmt::format("\\u{:04X}", static_cast<int>(c));
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+std::string TomlValue(const Setting& s, const std::string& text) {
+  switch (s.kind) {
+    case Kind::kNumber: return text;
+    case Kind::kFlag: return text == "yes" ? "true" : "false";
+    case Kind::kSize:
+    case Kind::kDuration:
+    case Kind::kShare:
+    case Kind::kChoice:
+    case Kind::kText: return TomlText(text);
+  }
+  return TomlText(text);
+}
+
+constexpr std::string_view kSynopsis = "glintfs SOURCE MOUNTPOINT [-o key=value,…] [-f]";
+
+constexpr std::string_view kDescription =
+    "Shows the images of a store as read-only files. The first read of a byte fetches it and keeps it; every later read is "
+    "local.";
+
+std::string SchemesText() {
+  std::string text;
+  for (const std::string& scheme : KnownSchemes()) text += (text.empty() ? "" : ", ") + scheme + "://";
+  return text;
+}
+
+struct Argument {
+  std::string_view name, help;
+};
+constexpr Argument kArguments[] = {
+    {"SOURCE", "What is mounted: dir:///path, http://host/path/ or https://host/path/."},
+    {"MOUNTPOINT", "An existing, empty directory."},
+    {"-o key=value,…", "Settings, see below. A comma inside a value is written \\,. Options of mount(8) that say nothing to "
+                       "glintfs (defaults, rw, noatime, _netdev, x-…) are accepted; a mount is read-only all the same."},
+    {"-f", "Stay in the foreground. Without it glintfs returns once the mount answers, and goes on in the background."},
+    {"--dump-config", "Print the settings in force as a TOML file that config= takes, and end."},
+    {"--man", "Print this manual page (roff), and end. --man=markdown prints the table of settings."},
+    {"--help, --version", "Print help or the version, and end."},
+};
+
+struct ExitCode {
+  int code;
+  std::string_view meaning;
+};
+constexpr ExitCode kExitCodes[] = {
+    {0, "mounted (background), or unmounted cleanly (-f)"},
+    {1, "cannot mount; one line on standard error says why"},
+    {2, "a wrong argument or setting; one line on standard error names it"},
+    {3, "ended by a second SIGTERM or SIGINT before everything was stopped"},
+};
+
+constexpr Argument kSignals[] = {
+    {"SIGTERM, SIGINT", "Unmount, write a last checkpoint, end. A second one ends at once."},
+    {"SIGHUP", "Open the log file again and read the config file again; settings marked (SIGHUP) change at once, and what "
+               "changed is logged."},
+};
+
+constexpr Argument kVariables[] = {
+    {"XDG_CACHE_HOME, HOME, XDG_RUNTIME_DIR", "Where cache and control socket are for users other than root."},
+    {"GLINTFS_HTTP_USER, GLINTFS_HTTP_TOKEN", "user:password, or a bearer token, for http and https, when no file is named."},
+    {"GLINTFS_DUMPABLE", "Set to 1 to allow core files and debuggers; they can hold secrets, so neither is possible without."},
+};
+
+}  // namespace
+
+std::string VersionText() { return "glintfs " GLINTFS_VERSION; }
+
+std::string HelpText() {
+  std::string out = fmt::format("usage: {}\n\n{}\nSources: {}\n\n", kSynopsis, Wrap(kDescription, 0, 100), SchemesText());
+  for (const Argument& a : kArguments) out += fmt::format("  {:<20} {}\n", a.name, Wrap(a.help, 23, 110));
+  std::string_view group;
+  for (const Setting& s : SettingTable()) {
+    if (s.group != group) out += fmt::format("\n{} (-o):\n", group = s.group);
+    const std::string text = fmt::format("{} Default: {}.{}", s.help, DefaultOf(s), s.on_sighup ? " (SIGHUP)" : "");
+    out += fmt::format("  {:<20} {}\n", Synopsis(s), Wrap(text, 23, 110));
+  }
+  out += "\nExit status:\n";
+  for (const ExitCode& e : kExitCodes) out += fmt::format("  {}  {}\n", e.code, e.meaning);
+  return out;
+}
+
+std::string DumpConfig(const Options& options) {
+  std::string out = fmt::format("# {}: settings in force\n", VersionText());
+  if (!options.source.empty()) out += fmt::format("# source: {}\n", options.source);
+  std::string_view group;
+  for (const Setting& s : SettingTable()) {
+    if (s.name == "config") continue;
+    if (s.group != group) out += fmt::format("\n# {}\n", group = s.group);
+    std::string value = s.get(options);
+    if (s.name == "control" && value.empty()) value = "none";
+    out += fmt::format("{}{} = {}\n", value.empty() ? "# " : "", s.name, TomlValue(s, value));
+  }
+  return out;
+}
+
+std::string ManualPage() {
+  std::string out = fmt::format(".TH GLINTFS 8 \"\" \"{}\" \"System Administration\"\n", VersionText());
+  auto section = [&](std::string_view title) { out += fmt::format(".SH {}\n", title); };
+  auto item = [&](std::string_view term, std::string_view text) {
+    out += fmt::format(".TP\n\\fB{}\\fR\n{}\n", Roff(term), Roff(text));
+  };
+  section("NAME");
+  out += "glintfs \\- mount an image store with a local cache\n";
+  section("SYNOPSIS");
+  out += fmt::format("\\fB{}\\fR\n.br\n\\fBmount \\-t fuse.glintfs\\fR SOURCE MOUNTPOINT [\\fB\\-o\\fR key=value,…]\n",
+                     Roff(kSynopsis));
+  section("DESCRIPTION");
+  out += Roff(kDescription) + "\n";
+  section("ARGUMENTS");
+  for (const Argument& a : kArguments) item(a.name, a.help);
+  section("SETTINGS");
+  out += "The same names are used with \\fB\\-o\\fR and in the TOML file. Sizes: 10G is 10·10⁹ bytes, 10Gi is 10·2³⁰.\n";
+  std::string_view group;
+  for (const Setting& s : SettingTable()) {
+    if (s.group != group) out += fmt::format(".SS {}\n", group = s.group);
+    item(Synopsis(s), fmt::format("{} Takes {}. Default: {}.{}", s.help, s.allowed, DefaultOf(s),
+                                  s.on_sighup ? " (SIGHUP)" : ""));
+  }
+  section("SIGNALS");
+  for (const Argument& a : kSignals) item(a.name, a.help);
+  section("EXIT STATUS");
+  for (const ExitCode& e : kExitCodes) item(std::to_string(e.code), e.meaning);
+  section("ENVIRONMENT");
+  for (const Argument& a : kVariables) item(a.name, a.help);
+  section("SEE ALSO");
+  out += "\\fBglintctl\\fR(1), \\fBmount.fuse3\\fR(8), \\fBfusermount3\\fR(1)\n";
+  return out;
+}
+
+std::string SettingsMarkdown() {
+  std::string out = "| setting | default | meaning |\n|---|---|---|\n";
+  std::string_view group;
+  for (const Setting& s : SettingTable()) {
+    if (s.group != group) out += fmt::format("| **{}** | | |\n", group = s.group);
+    std::string help(s.help);
+    for (size_t at = 0; (at = help.find('|', at)) != std::string::npos; at += 2) help.insert(at, "\\");
+    out += fmt::format("| `{}` | {} | {}{} |\n", Synopsis(s), DefaultOf(s), help, s.on_sighup ? " (SIGHUP)" : "");
+  }
+  return out;
+}
+
+}  // namespace glintfs

@@ -1,0 +1,45 @@
+#include "fs/service.h"
+
+#include "fs/base/size_text.h"
+
+#ifndef GLINTFS_VERSION
+#error "GLINTFS_VERSION comes from CMakeLists.txt"
+#endif
+
+namespace glintfs {
+
+DaemonService::DaemonService(const Options& options, Backend& backend, Cache& cache, Catalog& catalog, Clock& clock)
+    : options_(options), backend_(backend), cache_(cache), catalog_(catalog), clock_(clock), started_(clock.Now()) {}
+
+ServiceStatus DaemonService::Status() {
+  const Health health = catalog_.health();
+  ServiceStatus status;
+  status.version = GLINTFS_VERSION;
+  status.source = backend_.source();
+  status.mountpoint = options_.mountpoint;
+  status.cache_directory = options_.cache.directory;
+  status.uptime = clock_.Now() - started_;
+  status.source_reachable = health.reachable;
+  status.source_error = health.error;
+  if (!health.reachable && health.since.count() != 0)
+    status.source_error += fmt::format(" (for {})", FormatDuration(clock_.WallNow() - health.since));
+  status.fill = FindSetting("fill")->get(options_);
+  status.chunk_size = options_.cache.chunk_size;
+  status.cache = cache_.Stats();
+  return status;
+}
+
+Result<void> DaemonService::QueueImage(std::string_view name) {
+  GLINTFS_ASSIGN(const CatalogEntry entry, catalog_.LookupAndWait(std::string(name), stopping_.get_token()));
+  if (entry.is_directory) return Error{Errc::kIsDirectory, fmt::format("{} is a directory", name)};
+  return cache_.Enqueue(entry.image);
+}
+
+Result<void> DaemonService::Evict(std::string_view name) {
+  const bool queued = static_cast<bool>(cache_.Dequeue(name));
+  auto evicted = cache_.Evict(name);
+  if (!evicted && evicted.error().code == Errc::kNotFound && queued) return {};
+  return evicted;
+}
+
+}  // namespace glintfs

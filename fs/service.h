@@ -1,0 +1,47 @@
+// DaemonService: what the control API asks of the daemon, answered from its parts. Thread-safe.
+#pragma once
+
+#include <stop_token>
+#include <string>
+
+#include "backends/backend.h"
+#include "control/service.h"
+#include "fs/base/clock.h"
+#include "fs/cache/cache.h"
+#include "fs/catalog/catalog.h"
+#include "fs/options.h"
+
+namespace glintfs {
+
+class DaemonService final : public Service {
+ public:
+  // All arguments outlive the service.
+  DaemonService(const Options& options, Backend& backend, Cache& cache, Catalog& catalog, Clock& clock);
+
+  // Ends the calls that wait for the source, with kCancelled; later ones fail at once.
+  void Cancel() { stopping_.request_stop(); }
+
+  ServiceStatus Status() override;
+  std::vector<ImageStatus> Images() override { return cache_.List(); }
+  std::optional<ImageStatus> Image(std::string_view name) override { return cache_.StatusOf(name); }
+  std::vector<QueueEntry> Queue() override { return cache_.Queue(); }
+
+  Result<void> QueueImage(std::string_view name) override;
+  Result<void> Evict(std::string_view name) override;
+  PruneResult ClearCache() override { return cache_.Clear(); }
+  void ClearQueue() override { cache_.ClearQueue(); }
+  PruneResult Prune(std::optional<uint64_t> target, bool dry_run) override { return cache_.Prune(target, dry_run); }
+  PruneResult Clean() override { return cache_.Clean(); }
+  Result<void> SetPinned(std::string_view name, bool pinned) override { return cache_.SetPinned(name, pinned); }
+
+ private:
+  const Options& options_;
+  Backend& backend_;
+  Cache& cache_;
+  Catalog& catalog_;
+  Clock& clock_;
+  const Nanos started_;
+  std::stop_source stopping_;
+};
+
+}  // namespace glintfs

@@ -1,0 +1,171 @@
+#include "fs/startup.h"
+
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "fs/base/mutex.h"
+#include "fs/base/thread.h"
+#include "fs/fuse/mount_checks.h"
+
+extern char** environ;
+
+namespace glintfs {
+namespace {
+
+namespace stdfs = std::filesystem;
+
+// "/a/b" and "/a/b/c", not "/a/bc".
+bool IsWithin(const std::string& inner, const std::string& outer) {
+  return inner == outer || inner.starts_with(outer.ends_with('/') ? outer : outer + "/");
+}
+
+std::string Canonical(const std::string& path) {
+  std::error_code error;
+  const stdfs::path canonical = stdfs::weakly_canonical(path, error);
+  return error ? path : canonical.string();
+}
+
+Error Refuse(std::string message) { return Error{Errc::kInvalid, std::move(message)}; }
+
+// mountinfo writes space, tab, newline and backslash as \040 and so on.
+std::string Unescape(const std::string& text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\' && i + 3 < text.size()) {
+      out += static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8));
+      i += 3;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+Result<void> CheckNotInside(const Options& options) {
+  const std::string mountpoint = Canonical(options.mountpoint), cache = Canonical(options.cache.directory);
+  if (IsWithin(cache, mountpoint))
+    return Refuse(fmt::format("cache directory {} is inside the mount point {}: choose another with -o cache=",
+                              options.cache.directory, options.mountpoint));
+  if (IsWithin(mountpoint, cache))
+    return Refuse(fmt::format("mount point {} is inside the cache directory {}: choose another", options.mountpoint,
+                              options.cache.directory));
+  constexpr std::string_view kDir = "dir://";
+  if (!options.source.starts_with(kDir)) return {};
+  const std::string source = Canonical(options.source.substr(kDir.size()));
+  if (IsWithin(source, mountpoint))
+    return Refuse(fmt::format("source {} is inside the mount point {}", options.source, options.mountpoint));
+  if (IsWithin(mountpoint, source))
+    return Refuse(fmt::format("mount point {} is inside the source {}: it would show itself", options.mountpoint, options.source));
+  if (IsWithin(cache, source))
+    return Refuse(fmt::format("cache directory {} is inside the source {}: choose another with -o cache=",
+                              options.cache.directory, options.source));
+  return {};
+}
+
+}  // namespace
+
+std::string MountTypeAt(const std::string& path) {
+  // 36 35 98:0 /root /mnt rw,noatime master:1 - ext3 /dev/root rw
+  std::ifstream file("/proc/self/mountinfo");
+  std::string line, type;
+  while (std::getline(file, line)) {
+    std::istringstream fields(line);
+    std::string field, at;
+    for (int i = 0; i < 5; ++i) fields >> field;
+    at = Unescape(field);
+    while (fields >> field && field != "-") {
+    }
+    if (at == path && fields >> field) type = field;
+  }
+  return type;
+}
+
+void DetachMount(const std::string& path) {
+  if (::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return;
+  std::string program = "fusermount3", u = "-u", z = "-z", q = "-q", separator = "--", target = path;
+  char* argv[] = {program.data(), u.data(), z.data(), q.data(), separator.data(), target.data(), nullptr};
+  pid_t child = 0;
+  if (::posix_spawnp(&child, "fusermount3", nullptr, nullptr, argv, environ) == 0) ::waitpid(child, nullptr, 0);
+}
+
+Result<void> CheckPlaces(const Options& options) {
+  const std::string& mountpoint = options.mountpoint;
+  if (MountTypeAt(mountpoint).starts_with(kMountType)) {
+    // Asks the daemon; stat would be answered from the kernel's memory even when it is dead.
+    struct statfs info;
+    if (::statfs(mountpoint.c_str(), &info) == 0 || errno != ENOTCONN)
+      return Refuse(fmt::format("mount point {} already has a glintfs mounted: umount it first", mountpoint));
+    LogWarn("mount point {}: taking away the mount of a daemon that died", mountpoint);
+    DetachMount(mountpoint);
+  }
+  GLINTFS_TRY(CheckMountpoint(mountpoint, options.nonempty));
+  return CheckNotInside(options);
+}
+
+Result<void> PrepareCacheDirectory(const Options& options) {
+  const stdfs::path directory(options.cache.directory);
+  std::error_code error;
+  stdfs::create_directories(directory.parent_path(), error);
+  if (!error && ::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) error.assign(errno, std::generic_category());
+  if (error) return Refuse(fmt::format("cache directory {}: cannot make it: {}", directory.string(), error.message()));
+  if (!stdfs::is_directory(directory, error)) return Refuse(fmt::format("cache directory {} is not a directory", directory.string()));
+  if (::access(directory.c_str(), R_OK | W_OK | X_OK) != 0)
+    return Refuse(fmt::format("cache directory {} is not writable: {}", directory.string(),
+                              std::error_code(errno, std::generic_category()).message()));
+  return {};
+}
+
+Result<std::string> AskSource(Backend& backend, Nanos limit) {
+  std::stop_source enough;
+  Mutex mu;
+  CondVar answered;
+  bool done = false;  // guarded by mu
+  Thread timer("glintfs-ask", [&](std::stop_token) {
+    const auto end = std::chrono::steady_clock::now() + limit;
+    {
+      MutexLock lock(mu);
+      while (!done && std::chrono::steady_clock::now() < end) answered.WaitFor(mu, std::chrono::milliseconds(100));
+    }
+    enough.request_stop();  // too late to matter when the answer is there
+  });
+  const auto answer = backend.Stat("", enough.get_token());
+  {
+    MutexLock lock(mu);
+    done = true;
+    answered.NotifyAll();
+  }
+  timer.Join();
+  if (answer) {
+    if (!answer->is_directory) return Refuse(fmt::format("source {} is not a directory", backend.source()));
+    return std::string();
+  }
+  const Error& error = answer.error();
+  switch (error.code) {
+    case Errc::kUnavailable:
+    case Errc::kTimedOut:
+    case Errc::kBusy:
+    case Errc::kIo: return error.message.empty() ? error.ToString() : error.message;
+    case Errc::kCancelled: return fmt::format("no answer within {}s", std::chrono::duration_cast<std::chrono::seconds>(limit).count());
+    case Errc::kNotSupported: return std::string();  // a source without a root to ask for still resolves names
+    case Errc::kNotFound: return Refuse(fmt::format("source {} answers: no such thing ({})", backend.source(), error.message));
+    case Errc::kAccessDenied:
+      return Error{error.code, fmt::format("source {} answers: access denied ({})", backend.source(), error.message)};
+    case Errc::kStale:
+    case Errc::kInvalid:
+    case Errc::kNoSpace:
+    case Errc::kCorrupt:
+    case Errc::kIsDirectory:
+    case Errc::kNotDirectory: break;
+  }
+  return Refuse(fmt::format("source {}: {}", backend.source(), error.ToString()));
+}
+
+}  // namespace glintfs

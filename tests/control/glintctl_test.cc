@@ -1,0 +1,295 @@
+// glintctl as its users run it, against a server with a FakeService.
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "tests/control/control_test.h"
+#include "tests/control/subprocess.h"
+#include "tests/support/wait.h"
+
+namespace glintfs::testing {
+namespace {
+
+using nlohmann::json;
+
+class GlintctlTest : public ControlTest {
+ protected:
+  void SetUp() override {
+    StartServer();
+    service_.AddImage(MakeImage("dir/a.img", 4 << 20, ImageState::kPartial, 1 << 20));
+    service_.AddImage(MakeImage("b.img", 2000, ImageState::kVerified, 2000));
+  }
+  std::vector<std::string> Command(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {GLINTCTL, "-s", path()});
+    return arguments;
+  }
+  ProcessResult Ctl(const std::vector<std::string>& arguments) { return Execute(Command(arguments)); }
+  // Runs it with --json and parses what it says.
+  json CtlJson(std::vector<std::string> arguments, int code = 0) {
+    arguments.push_back("--json");
+    const ProcessResult result = Ctl(arguments);
+    EXPECT_EQ(result.code, code) << result.err;
+    json parsed = json::parse(result.out, nullptr, false);
+    EXPECT_TRUE(parsed.is_object()) << result.out;
+    return parsed;
+  }
+  // What a search for the socket sees.
+  std::map<std::string, std::string> OnlyIn(const std::string& directory) {
+    return {{"GLINTFS_RUNTIME_DIR", directory}};
+  }
+};
+
+TEST_F(GlintctlTest, Status) {
+  ServiceStatus status;
+  status.version = "0.1.0";
+  status.source = "http://host/images/";
+  status.source_reachable = false;
+  status.source_error = "refused";
+  service_.SetStatus(status);
+  const ProcessResult text = Ctl({"status"});
+  EXPECT_EQ(text.code, 0) << text.err;
+  EXPECT_NE(text.out.find("http://host/images/ (not reachable)"), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find("degraded"), std::string::npos);
+  EXPECT_EQ(CtlJson({"status"})["source"], "http://host/images/");
+}
+
+TEST_F(GlintctlTest, List) {
+  const ProcessResult text = Ctl({"list"});
+  EXPECT_EQ(text.code, 0) << text.err;
+  EXPECT_NE(text.out.find("dir/a.img  partial   4.00 MiB     25%"), std::string::npos) << text.out;
+  EXPECT_EQ(CtlJson({"list"})["images"].size(), 2u);
+}
+
+TEST_F(GlintctlTest, Show) {
+  const ProcessResult text = Ctl({"show", "dir/a.img"});
+  EXPECT_EQ(text.code, 0) << text.err;
+  EXPECT_NE(text.out.find("4 of 16 chunks of 256 KiB"), std::string::npos) << text.out;
+  EXPECT_EQ(CtlJson({"show", "dir/a.img", "b.img"})["images"][1]["state"], "verified");
+  const ProcessResult missing = Ctl({"show", "none.img"});
+  EXPECT_EQ(missing.code, 4);
+  EXPECT_NE(missing.err.find("none.img"), std::string::npos);
+}
+
+TEST_F(GlintctlTest, Queue) {
+  EXPECT_EQ(Ctl({"queue"}).out, "The queue is empty.\n");
+  QueueEntry entry;
+  entry.name = "q.img";
+  entry.attempts = 2;
+  entry.error = "connection refused";
+  service_.AddQueued(entry);
+  const ProcessResult text = Ctl({"queue"});
+  EXPECT_NE(text.out.find("connection refused"), std::string::npos) << text.out;
+  EXPECT_EQ(CtlJson({"queue"})["queue"][0]["attempts"], 2);
+  EXPECT_EQ(Ctl({"queue", "--clear"}).code, 0);
+  EXPECT_EQ(CtlJson({"queue", "--clear"})["cleared"], "queue");
+  EXPECT_EQ(service_.calls(), (std::vector<std::string>{"clear queue", "clear queue"}));
+}
+
+TEST_F(GlintctlTest, CacheEncodesNames) {
+  EXPECT_EQ(Ctl({"cache", "dir/x y%2F?#\xc3\xa9.img", "z"}).out,
+            "dir/x y%2F?#\xc3\xa9.img: will be cached\nz: will be cached\n");
+  EXPECT_EQ(service_.calls(), (std::vector<std::string>{"queue dir/x y%2F?#\xc3\xa9.img", "queue z"}));
+}
+
+TEST_F(GlintctlTest, FailuresOfOneNameDoNotKeepTheOthers) {
+  service_.FailNext("none.img", Errc::kNotFound);
+  service_.FailNext("down.img", Errc::kUnavailable);
+  const json results = CtlJson({"cache", "none.img", "down.img", "good.img"}, 4)["results"];
+  EXPECT_EQ(results[0], (json{{"name", "none.img"}, {"ok", false}, {"error", "not found: none.img"}}));
+  EXPECT_EQ(results[1]["ok"], false);
+  EXPECT_EQ(results[2], (json{{"name", "good.img"}, {"ok", true}, {"error", nullptr}}));
+  EXPECT_EQ(Ctl({"cache", "down.img"}).code, 1);
+}
+
+TEST_F(GlintctlTest, Evict) {
+  EXPECT_EQ(Ctl({"evict", "b.img"}).out, "b.img: removed\n");
+  EXPECT_EQ(Ctl({"evict", "b.img"}).code, 4);
+  service_.FailNext("dir/a.img", Errc::kBusy);
+  EXPECT_EQ(Ctl({"evict", "dir/a.img"}).code, 5);
+  EXPECT_EQ(Ctl({"evict", "--all"}).code, 0);
+  EXPECT_EQ(service_.calls().back(), "clear cache");
+  EXPECT_EQ(Ctl({"evict"}).code, 2);
+  EXPECT_EQ(Ctl({"evict", "--all", "b.img"}).code, 2);
+}
+
+TEST_F(GlintctlTest, Prune) {
+  EXPECT_EQ(Ctl({"prune"}).out, "old.img\nolder.img\n2 images removed, 2.86 MiB\n");
+  EXPECT_EQ(Ctl({"prune", "--to", "5Gi", "--dry-run"}).out,
+            "old.img\nolder.img\n2 images would be removed, 2.86 MiB\n");
+  EXPECT_EQ(CtlJson({"prune", "--to=1k"})["total_files_pruned"], 2);
+  EXPECT_EQ(service_.calls(), (std::vector<std::string>{"prune low", "prune 5368709120 dry", "prune 1000"}));
+  EXPECT_EQ(Ctl({"prune", "--to", "many"}).code, 2);
+}
+
+TEST_F(GlintctlTest, Clean) {
+  EXPECT_EQ(Ctl({"clean"}).out, "stalled.img\n1 image removed, 977 KiB\n");
+  EXPECT_EQ(CtlJson({"clean"})["images"], json{"stalled.img"});
+}
+
+TEST_F(GlintctlTest, Pins) {
+  EXPECT_EQ(Ctl({"pin", "a/b"}).code, 0);
+  EXPECT_EQ(Ctl({"-q", "unpin", "a/b"}).out, "");
+  EXPECT_EQ(CtlJson({"pin", ".."}, 1)["results"][0]["error"], "not a valid image name");
+  EXPECT_EQ(service_.calls(), (std::vector<std::string>{"pin a/b", "unpin a/b"}));
+}
+
+TEST_F(GlintctlTest, UsageErrors) {
+  for (const std::vector<std::string>& wrong :
+       std::vector<std::vector<std::string>>{{},
+                                             {"nonsense"},
+                                             {"cache"},
+                                             {"status", "--what"},
+                                             {"cache", "a", "--timeout", "5m"},
+                                             {"cache", "-w", "a", "--timeout", "x"}}) {
+    const ProcessResult result = Ctl(wrong);
+    EXPECT_EQ(result.code, 2) << result.out;
+    EXPECT_NE(result.err.find("glintctl: "), std::string::npos);
+  }
+  EXPECT_TRUE(service_.calls().empty());
+}
+
+TEST_F(GlintctlTest, HelpVersionAndManual) {
+  const ProcessResult help = Execute({GLINTCTL, "--help"});
+  EXPECT_EQ(help.code, 0);
+  const ProcessResult manual = Execute({GLINTCTL, "--man"});
+  EXPECT_EQ(manual.code, 0);
+  EXPECT_EQ(manual.out.rfind(".TH GLINTCTL 1", 0), 0u);
+  for (const char* command : {"status", "list", "show", "queue", "cache", "evict", "prune", "clean", "pin", "unpin"}) {
+    EXPECT_NE(help.out.find(std::string("  ") + command), std::string::npos) << command;
+    EXPECT_NE(manual.out.find(std::string("\\fB") + command + "\\fR"), std::string::npos) << command;
+    EXPECT_EQ(Execute({GLINTCTL, command, "--help"}).code, 0) << command;
+  }
+  EXPECT_NE(help.out.find("  7  permission denied"), std::string::npos);
+  EXPECT_EQ(help.out.find("--man"), std::string::npos);
+  EXPECT_EQ(Execute({GLINTCTL, "--version"}).out.rfind("glintctl ", 0), 0u);
+}
+
+TEST_F(GlintctlTest, FindsTheOneDaemon) {
+  EXPECT_EQ(Execute({GLINTCTL, "queue"}, OnlyIn(dir_.path())).out, "The queue is empty.\n");
+  EXPECT_EQ(Execute({GLINTCTL, "queue"}, {{"GLINTFS_CONTROL", path()}}).code, 0);
+}
+
+TEST_F(GlintctlTest, NoDaemonAndTwoDaemons) {
+  TempDir empty;
+  const ProcessResult none = Execute({GLINTCTL, "status"}, OnlyIn(empty.path()));
+  EXPECT_EQ(none.code, 3);
+  EXPECT_NE(none.err.find(empty.path()), std::string::npos);
+  EXPECT_EQ(Execute({GLINTCTL, "-s", empty / "x.sock", "status"}).code, 3);
+  EXPECT_EQ(Execute({GLINTCTL, "-s", empty / "x.sock", "cache", "a"}).code, 3);
+
+  auto second = ControlServer::Start({dir_ / "second.sock", std::nullopt, {}}, service_);
+  ASSERT_TRUE(second);
+  const ProcessResult two = Execute({GLINTCTL, "status", "--json"}, OnlyIn(dir_.path()));
+  EXPECT_EQ(two.code, 2);
+  EXPECT_NE(two.err.find(path()), std::string::npos);
+  EXPECT_NE(two.err.find(dir_ / "second.sock"), std::string::npos);
+  EXPECT_TRUE(json::parse(two.out)["error"]["message"].is_string());
+}
+
+TEST_F(GlintctlTest, PermissionDenied) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to run glintctl as another user";
+  if (::access("/usr/bin/setpriv", X_OK) != 0) GTEST_SKIP() << "needs setpriv (util-linux)";
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0755), 0);
+  TempDir open;  // another user may not reach the build directory
+  ASSERT_EQ(::chmod(open.path().c_str(), 0755), 0);
+  std::filesystem::copy_file(GLINTCTL, open / "glintctl");
+  const std::vector<std::string> command = {"/usr/bin/setpriv", "--reuid=1234", "--regid=1234", "--clear-groups",
+                                            open / "glintctl",  "-s",           path(),         "status"};
+  EXPECT_EQ(Execute(command).code, 7);
+  ASSERT_EQ(::chmod(path().c_str(), 0666), 0);
+  const ProcessResult refused = Execute(command);
+  EXPECT_EQ(refused.code, 7);
+  EXPECT_NE(refused.err.find("uid 1234"), std::string::npos) << refused.err;
+}
+
+// ---- cache --wait
+
+class GlintctlWaitTest : public GlintctlTest {
+ protected:
+  void SetImage(uint64_t cached, ImageState state) {
+    ImageStatus image = MakeImage("w.img", 4 << 20, state, cached);
+    image.filling = state == ImageState::kPartial;
+    service_.AddImage(image);
+  }
+  bool WaitForCall() {
+    return WaitFor([&] { return !service_.calls().empty(); });
+  }
+};
+
+TEST_F(GlintctlWaitTest, EndsWhenTheImageIsCached) {
+  SetImage(1 << 20, ImageState::kPartial);
+  Subprocess ctl(Command({"cache", "--wait", "w.img"}), {});
+  ASSERT_TRUE(WaitFor([&] { return ctl.ErrorSoFar().find("w.img:  25%  1.00 MiB of 4.00 MiB") != std::string::npos; }));
+  SetImage(4 << 20, ImageState::kComplete);
+  service_.RemoveQueued("w.img");
+  const ProcessResult result = ctl.Wait();
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(result.out, "w.img: cached\n");
+}
+
+TEST_F(GlintctlWaitTest, DrawsABarOnATerminal) {
+  SetImage(2 << 20, ImageState::kPartial);
+  Subprocess ctl(Command({"cache", "--wait", "w.img"}), {{}, true});
+  ASSERT_TRUE(WaitFor([&] { return ctl.ErrorSoFar().find("\r\033[Kw.img  [=====") != std::string::npos; }))
+      << ctl.ErrorSoFar();
+  SetImage(4 << 20, ImageState::kVerified);
+  EXPECT_EQ(ctl.Wait().code, 0);
+}
+
+TEST_F(GlintctlWaitTest, InterruptEndsTheWaitingOnly) {
+  Subprocess ctl(Command({"cache", "--wait", "w.img"}), {});
+  ASSERT_TRUE(WaitFor([&] { return ctl.ErrorSoFar().find("w.img: ") != std::string::npos; }));
+  ctl.Signal(SIGINT);
+  const ProcessResult result = ctl.Wait();
+  EXPECT_EQ(result.code, 6);
+  EXPECT_NE(result.err.find("the daemon goes on caching it"), std::string::npos) << result.err;
+  EXPECT_EQ(service_.calls(), std::vector<std::string>{"queue w.img"});
+  EXPECT_EQ(service_.Queue().size(), 1u);
+}
+
+TEST_F(GlintctlWaitTest, TimesOut) {
+  SetImage(1 << 20, ImageState::kPartial);
+  const json result = CtlJson({"cache", "--wait", "--timeout", "100ms", "w.img"}, 6);
+  EXPECT_EQ(result["results"][0]["ok"], false);
+}
+
+TEST_F(GlintctlWaitTest, ShowsWhyItIsTriedAgain) {
+  Subprocess ctl(Command({"cache", "--wait", "w.img"}), {{}, true});
+  ASSERT_TRUE(WaitForCall());
+  service_.RemoveQueued("w.img");
+  QueueEntry failed;
+  failed.name = "w.img";
+  failed.attempts = 1;
+  failed.error = "connection refused";
+  service_.AddQueued(failed);
+  EXPECT_TRUE(
+      WaitFor([&] { return ctl.ErrorSoFar().find("will be tried again: connection refused") != std::string::npos; }));
+  service_.RemoveQueued("w.img");
+  const ProcessResult result = ctl.Wait();
+  EXPECT_EQ(result.code, 1);
+  EXPECT_NE(result.err.find("left the queue without being cached"), std::string::npos) << result.err;
+}
+
+TEST_F(GlintctlWaitTest, SaysWhyAnImageIsInvalid) {
+  Subprocess ctl(Command({"cache", "--wait", "w.img"}), {});
+  ASSERT_TRUE(WaitForCall());
+  ImageStatus image = MakeImage("w.img", 4 << 20, ImageState::kInvalid, 4 << 20);
+  image.error = "does not match its sha256";
+  service_.AddImage(image);
+  service_.RemoveQueued("w.img");
+  const ProcessResult result = ctl.Wait();
+  EXPECT_EQ(result.code, 1);
+  EXPECT_NE(result.err.find("does not match its sha256"), std::string::npos) << result.err;
+}
+
+TEST_F(GlintctlWaitTest, TheDaemonGoesAway) {
+  Subprocess ctl(Command({"cache", "--wait", "w.img"}), {});
+  ASSERT_TRUE(WaitForCall());
+  server_.reset();
+  EXPECT_EQ(ctl.Wait().code, 3);
+}
+
+}  // namespace
+}  // namespace glintfs::testing

@@ -1,0 +1,178 @@
+// The page of GET /metrics, checked line by line against the text exposition format 0.0.4.
+#include <cctype>
+#include <set>
+#include <sstream>
+
+#include "control/metrics.h"
+#include "tests/control/control_test.h"
+
+namespace glintfs::testing {
+namespace {
+
+struct Sample {
+  std::string name;
+  std::map<std::string, std::string> labels;
+  double value = 0;
+};
+
+// Strict: what it does not understand throws.
+class PageParser {
+ public:
+  explicit PageParser(const std::string& page) {
+    if (page.empty() || page.back() != '\n') throw std::runtime_error("the page must end with a newline");
+    std::istringstream lines(page);
+    for (std::string line; std::getline(lines, line);) {
+      if (line.empty()) throw std::runtime_error("empty line");
+      line[0] == '#' ? Comment(line) : AddSample(line);
+    }
+  }
+  const std::map<std::string, std::string>& types() const { return types_; }
+  double Value(const std::string& name, const std::map<std::string, std::string>& labels = {}) const {
+    for (const Sample& sample : samples_) {
+      if (sample.name == name && sample.labels == labels) return sample.value;
+    }
+    throw std::runtime_error("no sample " + name);
+  }
+  const std::vector<Sample>& samples() const { return samples_; }
+
+ private:
+  [[noreturn]] static void Bad(const std::string& line) { throw std::runtime_error("bad line: " + line); }
+
+  static std::string TakeName(const std::string& line, size_t& at) {
+    const size_t start = at;
+    while (at < line.size() && (std::isalnum(static_cast<unsigned char>(line[at])) || line[at] == '_')) ++at;
+    if (at == start || std::isdigit(static_cast<unsigned char>(line[start]))) Bad(line);
+    return line.substr(start, at - start);
+  }
+
+  // HELP, then TYPE, then all samples of a family; each family once.
+  void Comment(const std::string& line) {
+    size_t at = 7;
+    if (line.rfind("# HELP ", 0) == 0) {
+      help_ = TakeName(line, at);
+      if (at + 1 >= line.size() || line[at] != ' ') Bad(line);
+      if (types_.count(help_)) Bad(line);
+    } else if (line.rfind("# TYPE ", 0) == 0) {
+      family_ = TakeName(line, at);
+      if (family_ != help_) Bad(line);
+      const std::string type = line.substr(at);
+      if (type != " counter" && type != " gauge") Bad(line);
+      types_[family_] = type.substr(1);
+    } else {
+      Bad(line);
+    }
+  }
+
+  void AddSample(const std::string& line) {
+    Sample sample;
+    size_t at = 0;
+    sample.name = TakeName(line, at);
+    if (sample.name != family_) Bad(line);
+    if (line.at(at) == '{') Labels(line, ++at, sample);
+    if (line.at(at++) != ' ') Bad(line);
+    size_t used = 0;
+    sample.value = std::stod(line.substr(at), &used);
+    if (at + used != line.size()) Bad(line);
+    if (!seen_.insert(line.substr(0, at)).second) Bad(line);
+    samples_.push_back(sample);
+  }
+
+  static void Labels(const std::string& line, size_t& at, Sample& sample) {
+    for (;;) {
+      const std::string name = TakeName(line, at);
+      if (line.substr(at, 2) != "=\"") Bad(line);
+      at += 2;
+      std::string value;
+      for (; line.at(at) != '"'; ++at) {
+        if (line[at] != '\\') {
+          value += line[at];
+          continue;
+        }
+        const char c = line.at(++at);
+        if (c != 'n' && c != '"' && c != '\\') Bad(line);
+        value += c == 'n' ? '\n' : c;
+      }
+      sample.labels[name] = value;
+      ++at;
+      if (line.at(at) == '}') break;
+      if (line.at(at++) != ',') Bad(line);
+    }
+    ++at;
+  }
+
+  std::string help_, family_;
+  std::map<std::string, std::string> types_;
+  std::set<std::string> seen_;
+  std::vector<Sample> samples_;
+};
+
+ServiceStatus Everything() {
+  ServiceStatus status;
+  status.version = "0.1.0";
+  status.source = "http://host/\"quoted\"\\\n";
+  status.mountpoint = "/mnt";
+  status.uptime = std::chrono::milliseconds(2500);
+  status.cache.used_bytes = 18'446'744'073'709'551'615ull;
+  status.cache.partial = 3;
+  status.cache.read_hits = 11;
+  status.cache.read_misses = 12;
+  status.cache.bytes_fetched[2] = 13;
+  status.cache.checksum_failed = 14;
+  return status;
+}
+
+TEST(MetricsTest, ThePageIsWellFormed) {
+  QueueEntry failing;
+  failing.error = "timed out";
+  const PageParser page(RenderMetrics(Everything(), {failing, QueueEntry()}));
+  EXPECT_EQ(page.Value("glintfs_uptime_seconds"), 2.5);
+  EXPECT_EQ(page.Value("glintfs_images", {{"state", "partial"}}), 3);
+  EXPECT_EQ(page.Value("glintfs_reads_total", {{"result", "hit"}}), 11);
+  EXPECT_EQ(page.Value("glintfs_reads_total", {{"result", "miss"}}), 12);
+  EXPECT_EQ(page.Value("glintfs_fetched_bytes_total", {{"urgency", "queued"}}), 13);
+  EXPECT_EQ(page.Value("glintfs_checksums_total", {{"result", "failed"}}), 14);
+  EXPECT_EQ(page.Value("glintfs_queued_images"), 2);
+  EXPECT_EQ(page.Value("glintfs_queued_images_failing"), 1);
+  EXPECT_EQ(page.Value("glintfs_cache_low_mark_ratio"), 0.9);
+  EXPECT_EQ(page.Value("glintfs_source_up"), 1);
+}
+
+TEST(MetricsTest, LabelsAreEscaped) {
+  const PageParser page(RenderMetrics(Everything(), {}));
+  EXPECT_EQ(page.Value(
+                "glintfs_info",
+                {{"version", "0.1.0"}, {"source", "http://host/\"quoted\"\\\n"}, {"mountpoint", "/mnt"}, {"fill", ""}}),
+            1);
+}
+
+TEST(MetricsTest, NamesFollowTheConventions) {
+  const PageParser page(RenderMetrics(Everything(), {}));
+  for (const auto& [name, type] : page.types()) {
+    EXPECT_EQ(name.rfind("glintfs_", 0), 0u) << name;
+    const bool total = name.size() > 6 && name.substr(name.size() - 6) == "_total";
+    EXPECT_EQ(total, type == "counter") << name;
+  }
+  for (const Sample& sample : page.samples()) EXPECT_GE(sample.value, 0) << sample.name;
+}
+
+TEST(MetricsTest, WhatIsWrongIsZero) {
+  ServiceStatus status = Everything();
+  status.source_reachable = false;
+  status.cache.storage_error = "full";
+  const PageParser page(RenderMetrics(status, {}));
+  EXPECT_EQ(page.Value("glintfs_source_up"), 0);
+  EXPECT_EQ(page.Value("glintfs_cache_storing"), 0);
+}
+
+class MetricsRouteTest : public ControlTest {};
+
+TEST_F(MetricsRouteTest, IsServedAsPrometheusText) {
+  StartServer();
+  const RawReply reply = Ask("GET", "/metrics");
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_EQ(reply.headers.at("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+  EXPECT_NO_THROW(PageParser{reply.body});
+}
+
+}  // namespace
+}  // namespace glintfs::testing
