@@ -1,5 +1,5 @@
-// Stopping. The order matters twice: what waits for the source is cancelled before anyone is joined, and the session goes
-// before what answers its requests. So a store that never answers cannot hold up an end.
+// Stopping. The order matters twice: what waits for the source is cancelled before anyone is joined, and the session
+// goes before what answers its requests. So a store that never answers cannot hold up an end.
 #include "fs/daemon.h"
 
 #include <grp.h>
@@ -26,7 +26,8 @@ Result<ControlOptions> MakeControlOptions(const Options& options) {
   if (options.control_group.empty()) return control;
   const group* entry = ::getgrnam(options.control_group.c_str());
   if (entry == nullptr)
-    return Error{Errc::kInvalid, fmt::format("option control_group: '{}' is no group of this system", options.control_group)};
+    return Error{Errc::kInvalid,
+                 fmt::format("option control_group: '{}' is no group of this system", options.control_group)};
   control.group = entry->gr_gid;
   return control;
 }
@@ -93,7 +94,8 @@ Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::uniqu
   GLINTFS_ASSIGN(const std::string trouble, AskSource(*parts->backend, kFirstAskLimit));
   GLINTFS_ASSIGN(parts->cache, Cache::Open(options.cache, *parts->backend, clock));
   parts->catalog = std::make_unique<Catalog>(MakeCatalogOptions(options), *parts->backend, *parts->cache, clock);
-  parts->filesystem = std::make_unique<Filesystem>(MakeFsOptions(options, source), *parts->catalog, *parts->cache, clock);
+  parts->filesystem =
+      std::make_unique<Filesystem>(MakeFsOptions(options, source), *parts->catalog, *parts->cache, clock);
   parts->service = std::make_unique<DaemonService>(options, *parts->backend, *parts->cache, *parts->catalog, clock);
   // The socket before the mount: what can still be refused is refused while nothing shows.
   if (!options.control.empty()) {

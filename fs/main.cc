@@ -50,7 +50,8 @@ void Reload(std::span<const std::string> args, const Surroundings& around, Daemo
     const std::string before = setting.get(options), after = setting.get(line->options);
     if (before == after) continue;
     if (!setting.on_sighup) {
-      LogWarn("SIGHUP: {} is now {} in the settings, but changes with the next mount only; stays {}", setting.name, after, before);
+      LogWarn("SIGHUP: {} is now {} in the settings, but changes with the next mount only; stays {}", setting.name,
+              after, before);
       continue;
     }
     if (auto set = setting.set(options, after); !set) continue;
@@ -78,7 +79,8 @@ int Run(std::span<const std::string> args, const Surroundings& around, Options o
   [[maybe_unused]] const int ignored = ::chdir("/");
 
   SetLogLevel(options.log_level);
-  if (auto opened = OpenLog(options.log == "stderr" ? "" : options.log); !opened) return Fail(kCannotMount, opened.error());
+  if (auto opened = OpenLog(options.log == "stderr" ? "" : options.log); !opened)
+    return Fail(kCannotMount, opened.error());
 
   Events events;
   Signals signals(events, [mountpoint = options.mountpoint] {

@@ -1,8 +1,9 @@
-// The table of settings. A row binds a name to a field of Options through one of the Kind functions below (Size, Duration, …),
-// which make the parser, its inverse and the words for what is allowed; so a default, a bound or a unit stands in one place.
+// The table of settings. A row binds a name to a field of Options through one of the Kind functions below (Size,
+// Duration, …), which make the parser, its inverse and the words for what is allowed; so a default, a bound or a unit
+// stands in one place.
 //
-// Defaults are texts and go through the same parser as what a user writes. Those that depend on who mounts what (cache=,
-// control=, uid=, log=, allow_other) are filled in by options_parse.cc once the command line is known.
+// Defaults are texts and go through the same parser as what a user writes. Those that depend on who mounts what
+// (cache=, control=, uid=, log=, allow_other) are filled in by options_parse.cc once the command line is known.
 #include "fs/options.h"
 
 #include <fmt/format.h>
@@ -168,7 +169,8 @@ Binding Mode(Field field) {
   auto set = [=](Options& o, std::string_view text) -> Result<void> {
     uint32_t mode = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), mode, 8);
-    if (error != std::errc() || end != text.data() + text.size() || (mode & ~0555u) != 0) return NotAllowed(text, allowed);
+    if (error != std::errc() || end != text.data() + text.size() || (mode & ~0555u) != 0)
+      return NotAllowed(text, allowed);
     field(o) = mode;
     return {};
   };
@@ -200,94 +202,99 @@ class Table {
 };
 
 constexpr bool kOnSighup = true, kFixed = false;
-#define FIELD(path) [](auto& o) -> auto& { return o.path; }
+#define FIELD(path) \
+  [](auto& o) -> auto& { return o.path; }
 
 void AddCache(Table& t) {
   t.Group("Cache");
   t.Add("cache", "", "/var/cache/glintfs/NAME for root, else $XDG_CACHE_HOME/glintfs/NAME", kFixed,
-      Text(FIELD(cache.directory), "a directory"),
-      "Directory of the cache, made if missing. One daemon at a time. NAME is made from the source.");
+        Text(FIELD(cache.directory), "a directory"),
+        "Directory of the cache, made if missing. One daemon at a time. NAME is made from the source.");
   t.Add("max_size", "10G", "", kOnSighup, Size(FIELD(cache.limits.max_size), 0),
-      "Most disk space the cache may take, fetches in flight included; never exceeded. 0: no limit but min_free.");
+        "Most disk space the cache may take, fetches in flight included; never exceeded. 0: no limit but min_free.");
   t.Add("low_mark", "90%", "", kOnSighup, Share(FIELD(cache.limits.low_mark), 0, 1),
-      "Share of max_size that eviction goes down to once it starts.");
+        "Share of max_size that eviction goes down to once it starts.");
   t.Add("min_free", "5%", "", kOnSighup, Share(FIELD(cache.limits.min_free), 0, 1),
-      "Share of the cache's file system that is left free.");
+        "Share of the cache's file system that is left free.");
   t.Add("stall_time", "24h", "", kOnSighup, Duration(FIELD(cache.limits.stall_time), "1s"),
-      "A partial image without progress and without an open handle for this long is removed (not with fill=demand).");
+        "A partial image without progress and without an open handle for this long is removed (not with fill=demand).");
   t.Add("clean_interval", "10m", "", kOnSighup, Duration(FIELD(cache.limits.clean_interval), "1s"),
-      "How often stalled and invalid images are looked for and removed.");
+        "How often stalled and invalid images are looked for and removed.");
   t.Add("chunk", "256Ki", "", kFixed, Size(FIELD(cache.chunk_size), 64 << 10, 4 << 20, true),
-      "Unit of presence in the cache. Fixed for a cache directory when it is made.");
+        "Unit of presence in the cache. Fixed for a cache directory when it is made.");
 }
 
 void AddFilling(Table& t) {
   t.Group("Filling");
-  t.Add("fill", "full", "", kFixed,
+  t.Add(
+      "fill", "full", "", kFixed,
       Choice<FillMode>(FIELD(cache.fill), {{"full", FillMode::kFull}, {"demand", FillMode::kDemand}}),
       "full: the first read of an image also fetches the rest of it in the background. demand: only what is read, and "
       "readahead.");
   t.Add("fill_rate", "0", "", kOnSighup, Size(FIELD(cache.limits.fill_rate), 0),
-      "Limit in bytes per second for background and queued traffic together; reads that wait are never limited. 0: none.");
+        "Limit in bytes per second for background and queued traffic together; reads that wait are never limited. 0: "
+        "none.");
   t.Add("threads", "16", "", kFixed, Number(FIELD(cache.fetch_threads), 1, 256), "Fetches that may run at once.");
 }
 
 void AddSource(Table& t) {
   t.Group("Source");
   t.Add("connect_timeout", "10s", "", kFixed, Duration(FIELD(backend.connect_timeout), "10ms"),
-      "How long a connection may take to be made.");
+        "How long a connection may take to be made.");
   t.Add("first_byte_timeout", "20s", "", kFixed, Duration(FIELD(backend.first_byte_timeout), "10ms"),
-      "How long a request may wait for the first byte of its answer.");
+        "How long a request may wait for the first byte of its answer.");
   t.Add("low_speed_limit", "1Ki", "", kFixed, Size(FIELD(backend.low_speed_limit), 0),
-      "A transfer slower than this many bytes per second for low_speed_time is cut off and tried again.");
+        "A transfer slower than this many bytes per second for low_speed_time is cut off and tried again.");
   t.Add("low_speed_time", "20s", "", kFixed, Duration(FIELD(backend.low_speed_time), "1s"), "See low_speed_limit.");
   t.Add("fetch_timeout", "60s", "", kFixed, Duration(FIELD(backend.fetch_deadline), "10ms"),
-      "A fetch with all its retries fails after this long without a new byte.");
+        "A fetch with all its retries fails after this long without a new byte.");
   t.Add("ask_timeout", "15s", "", kFixed, Duration(FIELD(backend.ask_deadline), "10ms"),
-      "A question about a name with all its retries fails after this long.");
+        "A question about a name with all its retries fails after this long.");
   t.Add("retries", "4", "", kFixed, Number(FIELD(backend.retries), 0, 100), "Attempts after the first, with back-off.");
   t.Add("ca_file", "", "the system's", kFixed, Text(FIELD(backend.ca_file), "a file of PEM certificates"),
-      "Certificate authorities for https.");
+        "Certificate authorities for https.");
   t.Add("user_file", "", "none", kFixed, Text(FIELD(backend.user_file), "a file that holds user:password"),
-      "File with user:password for HTTP basic authentication. Without one: $GLINTFS_HTTP_USER.");
+        "File with user:password for HTTP basic authentication. Without one: $GLINTFS_HTTP_USER.");
   t.Add("token_file", "", "none", kFixed, Text(FIELD(backend.token_file), "a file that holds a bearer token"),
-      "File with a bearer token. Without one: $GLINTFS_HTTP_TOKEN.");
+        "File with a bearer token. Without one: $GLINTFS_HTTP_TOKEN.");
   t.Add("listing", "auto", "", kFixed,
-      Choice<std::string>(FIELD(backend.listing), {{"auto", "auto"}, {"none", "none"}}),
-      "http: how directories are listed. auto: from the server's index pages. none: names still resolve one by one.");
+        Choice<std::string>(FIELD(backend.listing), {{"auto", "auto"}, {"none", "none"}}),
+        "http: how directories are listed. auto: from the server's index pages. none: names still resolve one by one.");
   t.Add("checksums", "yes", "", kFixed, Flag(FIELD(backend.checksums)),
-      "Look for SHA256SUMS, SHA512SUMS, NAME.sha256 and NAME.sha512 beside an image, to verify it once complete.");
+        "Look for SHA256SUMS, SHA512SUMS, NAME.sha256 and NAME.sha512 beside an image, to verify it once complete.");
 }
 
 void AddMount(Table& t) {
   t.Group("Mount");
   t.Add("attr_ttl", "60s", "", kFixed, Duration(FIELD(attr_ttl), "0s"),
-      "How long a name's answer is believed; a new version at the source shows after this long.");
-  t.Add("negative_ttl", "5s", "", kFixed, Duration(FIELD(negative_ttl), "0s"), "How long a missing name is believed missing.");
+        "How long a name's answer is believed; a new version at the source shows after this long.");
+  t.Add("negative_ttl", "5s", "", kFixed, Duration(FIELD(negative_ttl), "0s"),
+        "How long a missing name is believed missing.");
   t.Add("uid", "", "who mounts", kFixed, Account(FIELD(uid), "a user's name or number", UserId), "Owner of files.");
   t.Add("gid", "", "who mounts", kFixed, Account(FIELD(gid), "a group's name or number", GroupId), "Group of files.");
-  t.Add("mode", "0444", "", kFixed, Mode(FIELD(mode)),
-      "Permissions of files; directories have x wherever there is r.");
+  t.Add("mode", "0444", "", kFixed, Mode(FIELD(mode)), "Permissions of files; directories have x wherever there is r.");
   t.Add("allow_other", "", "yes for root, else no", kFixed, Flag(FIELD(allow_other)),
-      "Users other than the one who mounts may use the mount, as permissions allow. noallow_other turns it off.");
+        "Users other than the one who mounts may use the mount, as permissions allow. noallow_other turns it off.");
   t.Add("nonempty", "no", "", kFixed, Flag(FIELD(nonempty)), "Mount over a directory that is not empty.");
 }
 
 void AddControlAndLog(Table& t) {
   t.Group("Control and log");
   t.Add("control", "", "/run/glintfs/NAME.sock for root, else $XDG_RUNTIME_DIR/glintfs/NAME.sock", kFixed,
-      Text(FIELD(control), "a path, or none"),
-      "Unix socket for glintctl and the cache API, or none. NAME is made from the source.");
+        Text(FIELD(control), "a path, or none"),
+        "Unix socket for glintctl and the cache API, or none. NAME is made from the source.");
   t.Add("control_group", "", "none", kFixed, Text(FIELD(control_group), "a group"),
-      "Group that may use the control socket, besides its owner.");
+        "Group that may use the control socket, besides its owner.");
   t.Add("log", "", "stderr with -f, else syslog", kFixed, Text(FIELD(log), "a file, stderr or syslog"),
-      "Where log lines go: a file (opened again on SIGHUP), stderr or syslog.");
+        "Where log lines go: a file (opened again on SIGHUP), stderr or syslog.");
   t.Add("log_level", "info", "", kOnSighup,
-      Choice<LogLevel>(FIELD(log_level), {{"debug", LogLevel::kDebug}, {"info", LogLevel::kInfo},
-                                          {"warn", LogLevel::kWarn}, {"error", LogLevel::kError}}),
-      "Least severe lines that are written.");
+        Choice<LogLevel>(FIELD(log_level), {{"debug", LogLevel::kDebug},
+                                            {"info", LogLevel::kInfo},
+                                            {"warn", LogLevel::kWarn},
+                                            {"error", LogLevel::kError}}),
+        "Least severe lines that are written.");
   t.Add("config", "", "none", kFixed, Text(FIELD(config), "a TOML file"),
-      "TOML file with any of these settings; what the command line says wins.");
+        "TOML file with any of these settings; what the command line says wins.");
 }
 
 #undef FIELD

@@ -1,9 +1,9 @@
-// Options: every setting of glintfs exactly once. One table (SettingTable in options.cc) holds name, kind, default, help and
-// whether SIGHUP may change it; from it come the parser of -o and of the TOML file, --help, the manual, the README's table
-// and --dump-config.
+// Options: every setting of glintfs exactly once. One table (SettingTable in options.cc) holds name, kind, default,
+// help and whether SIGHUP may change it; from it come the parser of -o and of the TOML file, --help, the manual, the
+// README's table and --dump-config.
 //
-// Errors are one line that names the option, its value, what is allowed and, for an unknown name, the nearest known one.
-// Values only; thread-safe as values are.
+// Errors are one line that names the option, its value, what is allowed and, for an unknown name, the nearest known
+// one. Values only; thread-safe as values are.
 #pragma once
 
 #include <functional>
@@ -21,24 +21,24 @@ namespace glintfs {
 
 struct Options {
   std::string source;
-  std::string mountpoint;      // absolute
+  std::string mountpoint;  // absolute
   bool foreground = false;
 
-  CacheOptions cache;          // .directory is absolute
+  CacheOptions cache;  // .directory is absolute
   BackendOptions backend;
 
   Nanos attr_ttl = std::chrono::seconds(60);
   Nanos negative_ttl = std::chrono::seconds(5);
-  uint32_t uid = 0, gid = 0;   // owner of every file and directory
-  uint32_t mode = 0444;        // permissions of files; a directory adds x where there is r
+  uint32_t uid = 0, gid = 0;  // owner of every file and directory
+  uint32_t mode = 0444;       // permissions of files; a directory adds x where there is r
   bool allow_other = false;
   bool nonempty = false;
 
-  std::string control;         // path of the socket; empty: none
-  std::string control_group;   // group that owns the socket; empty: the daemon's
-  std::string log;             // path, "stderr" or "syslog"
+  std::string control;        // path of the socket; empty: none
+  std::string control_group;  // group that owns the socket; empty: the daemon's
+  std::string log;            // path, "stderr" or "syslog"
   LogLevel log_level = LogLevel::kInfo;
-  std::string config;          // the TOML file, empty: none
+  std::string config;  // the TOML file, empty: none
 };
 
 // What defaults depend on, apart from the command line.
@@ -67,14 +67,14 @@ Result<CommandLine> ParseCommandLine(std::span<const std::string> args, const Su
 struct Setting {
   enum class Kind { kSize, kDuration, kShare, kNumber, kFlag, kChoice, kText };
 
-  std::string_view group;         // heading in the manual
+  std::string_view group;  // heading in the manual
   std::string_view name;
-  std::string_view default_text;  // parsed like a given value; empty: `set` is not called
-  std::string_view shown_default; // for people, where the default depends on the surroundings
-  bool on_sighup;                 // read again on SIGHUP
-  std::string_view help;          // sentences, without the default
+  std::string_view default_text;   // parsed like a given value; empty: `set` is not called
+  std::string_view shown_default;  // for people, where the default depends on the surroundings
+  bool on_sighup;                  // read again on SIGHUP
+  std::string_view help;           // sentences, without the default
   Kind kind;
-  std::string allowed;            // "a size of at least 1Mi", for messages and the manual
+  std::string allowed;  // "a size of at least 1Mi", for messages and the manual
   std::function<Result<void>(Options&, std::string_view)> set;
   std::function<std::string(const Options&)> get;  // text that `set` takes and that gives the same value
 };
@@ -82,8 +82,8 @@ struct Setting {
 const std::vector<Setting>& SettingTable();
 const Setting* FindSetting(std::string_view name);
 
-// Sets `name` to `value` ("yes" for a bare flag). Names options that mount(8) hands to every file system are accepted and
-// mean nothing.
+// Sets `name` to `value` ("yes" for a bare flag). Names options that mount(8) hands to every file system are accepted
+// and mean nothing.
 Result<void> SetOption(Options& options, std::string_view name, std::string_view value, bool has_value);
 
 // Applies the TOML file. Messages begin with its path and, where known, the line.
@@ -92,10 +92,10 @@ Result<void> ReadConfigFile(const std::string& path, Options& options);
 // ---- Texts.
 
 std::string HelpText();
-std::string VersionText();                        // "glintfs 0.1.0"
-std::string DumpConfig(const Options& options);   // TOML that ReadConfigFile takes
-std::string ManualPage();                         // roff, glintfs(8)
-std::string SettingsMarkdown();                   // the table in README.md
+std::string VersionText();                       // "glintfs 0.1.0"
+std::string DumpConfig(const Options& options);  // TOML that ReadConfigFile takes
+std::string ManualPage();                        // roff, glintfs(8)
+std::string SettingsMarkdown();                  // the table in README.md
 
 // "http://host/a b/" → "http_host_a_b-1a2b3c4d": a name for the source's cache directory and control socket.
 std::string NameForSource(std::string_view source);

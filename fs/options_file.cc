@@ -1,5 +1,5 @@
-// The TOML file: flat keys, the same names as -o. Native TOML numbers and booleans are taken where they say the same as the
-// text would ("retries = 4", "checksums = false", "max_size = 10000000000"); units need a string.
+// The TOML file: flat keys, the same names as -o. Native TOML numbers and booleans are taken where they say the same as
+// the text would ("retries = 4", "checksums = false", "max_size = 10000000000"); units need a string.
 #include <toml++/toml.h>
 
 #include <fstream>
@@ -41,7 +41,8 @@ Result<void> ReadConfigFile(const std::string& path, Options& options) {
     if (auto applied = Apply(toml::parse(file, path), options); !applied)
       return Error{Errc::kInvalid, fmt::format("{}: {}", path, applied.error().message)};
   } catch (const toml::parse_error& e) {
-    return Error{Errc::kInvalid, fmt::format("{}: line {}: not TOML: {}", path, e.source().begin.line, e.description())};
+    return Error{Errc::kInvalid,
+                 fmt::format("{}: line {}: not TOML: {}", path, e.source().begin.line, e.description())};
   }
   return {};
 }

@@ -1,5 +1,6 @@
-// From the words of the command line to Options. Order: the table's defaults, the config file, -o in the order given, then
-// the defaults that depend on the source and on who mounts. The command line is therefore read twice: once for config=.
+// From the words of the command line to Options. Order: the table's defaults, the config file, -o in the order given,
+// then the defaults that depend on the source and on who mounts. The command line is therefore read twice: once for
+// config=.
 #include <pwd.h>
 #include <unistd.h>
 
@@ -16,10 +17,12 @@ namespace {
 
 // What mount(8), fstab and systemd hand to every file system. A mount of glintfs is always read-only, nosuid and nodev.
 constexpr std::array kMeansNothing = {
-    "defaults", "ro",    "rw",    "_netdev", "nofail",  "auto",     "noauto",     "user",     "nouser",      "users",
-    "owner",    "group", "exec",  "noexec",  "suid",    "nosuid",   "dev",        "nodev",    "sync",        "async",
-    "dirsync",  "atime", "noatime", "relatime", "norelatime", "strictatime", "nostrictatime", "diratime", "nodiratime",
-    "lazytime", "nolazytime", "iversion", "noiversion", "mand", "nomand", "silent", "loud", "dirsync"};
+    "defaults",   "ro",       "rw",         "_netdev",    "nofail",      "auto",          "noauto",
+    "user",       "nouser",   "users",      "owner",      "group",       "exec",          "noexec",
+    "suid",       "nosuid",   "dev",        "nodev",      "sync",        "async",         "dirsync",
+    "atime",      "noatime",  "relatime",   "norelatime", "strictatime", "nostrictatime", "diratime",
+    "nodiratime", "lazytime", "nolazytime", "iversion",   "noiversion",  "mand",          "nomand",
+    "silent",     "loud",     "dirsync"};
 
 bool MeansNothing(std::string_view name) {
   return std::find(kMeansNothing.begin(), kMeansNothing.end(), name) != kMeansNothing.end() || name == "comment" ||
@@ -137,8 +140,11 @@ Result<void> FillDefaults(Options& o, const Surroundings& around) {
   if (o.cache.directory.empty()) {
     std::string base = "/var/cache";
     if (around.uid != 0) {
-      base = !around.xdg_cache_home.empty() ? around.xdg_cache_home : around.home.empty() ? "" : around.home + "/.cache";
-      if (base.empty()) return Error{Errc::kInvalid, "option cache: needed, as neither $XDG_CACHE_HOME nor $HOME is set"};
+      base = !around.xdg_cache_home.empty() ? around.xdg_cache_home
+             : around.home.empty()          ? ""
+                                            : around.home + "/.cache";
+      if (base.empty())
+        return Error{Errc::kInvalid, "option cache: needed, as neither $XDG_CACHE_HOME nor $HOME is set"};
     }
     o.cache.directory = base + "/glintfs/" + name;
   }
@@ -156,7 +162,8 @@ Result<void> FillDefaults(Options& o, const Surroundings& around) {
 Result<void> TakePositional(const Words& words, const Surroundings& around, Options& o) {
   const auto& p = words.positional;
   const bool mount = words.action == Action::kMount;
-  if (p.size() > 2) return Error{Errc::kInvalid, fmt::format("one argument too many: {}; usage: glintfs SOURCE MOUNTPOINT", p[2])};
+  if (p.size() > 2)
+    return Error{Errc::kInvalid, fmt::format("one argument too many: {}; usage: glintfs SOURCE MOUNTPOINT", p[2])};
   if (mount && p.size() < 2)
     return Error{Errc::kInvalid, fmt::format("{} missing; usage: glintfs SOURCE MOUNTPOINT [-o key=value,…] [-f]",
                                              p.empty() ? "SOURCE and MOUNTPOINT are" : "MOUNTPOINT is")};
@@ -231,7 +238,8 @@ std::string NameForSource(std::string_view source) {
   while (source.size() > 1 && source.ends_with('/')) source.remove_suffix(1);
   std::string name;
   for (char c : source) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-';
+    const bool plain =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-';
     if (plain) {
       name += c;
     } else if (!name.empty() && name.back() != '_') {
@@ -239,7 +247,8 @@ std::string NameForSource(std::string_view source) {
     }
     if (name.size() == 40) break;  // a Unix socket's path ends at 107 bytes
   }
-  // FNV-1a: the name only has to be the same for the same source for ever, and differ where the cut or the '_' made it equal.
+  // FNV-1a: the name only has to be the same for the same source for ever, and differ where the cut or the '_' made it
+  // equal.
   uint32_t hash = 2166136261u;
   for (unsigned char c : source) hash = (hash ^ c) * 16777619u;
   return fmt::format("{}-{:08x}", name, hash);

@@ -1,4 +1,5 @@
-// What people read about the settings: --help, the manual page (roff), the README's table, --dump-config. All from the table.
+// What people read about the settings: --help, the manual page (roff), the README's table, --dump-config. All from the
+// table.
 #include <map>
 
 #include "fs/options.h"
@@ -86,7 +87,8 @@ std::string TomlValue(const Setting& s, const std::string& text) {
 constexpr std::string_view kSynopsis = "glintfs SOURCE MOUNTPOINT [-o key=value,…] [-f]";
 
 constexpr std::string_view kDescription =
-    "Shows the images of a store as read-only files. The first read of a byte fetches it and keeps it; every later read is "
+    "Shows the images of a store as read-only files. The first read of a byte fetches it and keeps it; every later "
+    "read is "
     "local.";
 
 std::string SchemesText() {
@@ -101,8 +103,9 @@ struct Argument {
 constexpr Argument kArguments[] = {
     {"SOURCE", "What is mounted: dir:///path, http://host/path/ or https://host/path/."},
     {"MOUNTPOINT", "An existing, empty directory."},
-    {"-o key=value,…", "Settings, see below. A comma inside a value is written \\,. Options of mount(8) that say nothing to "
-                       "glintfs (defaults, rw, noatime, _netdev, x-…) are accepted; a mount is read-only all the same."},
+    {"-o key=value,…",
+     "Settings, see below. A comma inside a value is written \\,. Options of mount(8) that say nothing to "
+     "glintfs (defaults, rw, noatime, _netdev, x-…) are accepted; a mount is read-only all the same."},
     {"-f", "Stay in the foreground. Without it glintfs returns once the mount answers, and goes on in the background."},
     {"--dump-config", "Print the settings in force as a TOML file that config= takes, and end."},
     {"--man", "Print this manual page (roff), and end. --man=markdown prints the table of settings."},
@@ -122,14 +125,17 @@ constexpr ExitCode kExitCodes[] = {
 
 constexpr Argument kSignals[] = {
     {"SIGTERM, SIGINT", "Unmount, write a last checkpoint, end. A second one ends at once."},
-    {"SIGHUP", "Open the log file again and read the config file again; settings marked (SIGHUP) change at once, and what "
-               "changed is logged."},
+    {"SIGHUP",
+     "Open the log file again and read the config file again; settings marked (SIGHUP) change at once, and what "
+     "changed is logged."},
 };
 
 constexpr Argument kVariables[] = {
     {"XDG_CACHE_HOME, HOME, XDG_RUNTIME_DIR", "Where cache and control socket are for users other than root."},
-    {"GLINTFS_HTTP_USER, GLINTFS_HTTP_TOKEN", "user:password, or a bearer token, for http and https, when no file is named."},
-    {"GLINTFS_DUMPABLE", "Set to 1 to allow core files and debuggers; they can hold secrets, so neither is possible without."},
+    {"GLINTFS_HTTP_USER, GLINTFS_HTTP_TOKEN",
+     "user:password, or a bearer token, for http and https, when no file is named."},
+    {"GLINTFS_DUMPABLE",
+     "Set to 1 to allow core files and debuggers; they can hold secrets, so neither is possible without."},
 };
 
 }  // namespace
@@ -137,7 +143,8 @@ constexpr Argument kVariables[] = {
 std::string VersionText() { return "glintfs " GLINTFS_VERSION; }
 
 std::string HelpText() {
-  std::string out = fmt::format("usage: {}\n\n{}\nSources: {}\n\n", kSynopsis, Wrap(kDescription, 0, 100), SchemesText());
+  std::string out =
+      fmt::format("usage: {}\n\n{}\nSources: {}\n\n", kSynopsis, Wrap(kDescription, 0, 100), SchemesText());
   for (const Argument& a : kArguments) out += fmt::format("  {:<20} {}\n", a.name, Wrap(a.help, 23, 110));
   std::string_view group;
   for (const Setting& s : SettingTable()) {
@@ -180,12 +187,13 @@ std::string ManualPage() {
   section("ARGUMENTS");
   for (const Argument& a : kArguments) item(a.name, a.help);
   section("SETTINGS");
-  out += "The same names are used with \\fB\\-o\\fR and in the TOML file. Sizes: 10G is 10·10⁹ bytes, 10Gi is 10·2³⁰.\n";
+  out +=
+      "The same names are used with \\fB\\-o\\fR and in the TOML file. Sizes: 10G is 10·10⁹ bytes, 10Gi is 10·2³⁰.\n";
   std::string_view group;
   for (const Setting& s : SettingTable()) {
     if (s.group != group) out += fmt::format(".SS {}\n", group = s.group);
-    item(Synopsis(s), fmt::format("{} Takes {}. Default: {}.{}", s.help, s.allowed, DefaultOf(s),
-                                  s.on_sighup ? " (SIGHUP)" : ""));
+    item(Synopsis(s),
+         fmt::format("{} Takes {}. Default: {}.{}", s.help, s.allowed, DefaultOf(s), s.on_sighup ? " (SIGHUP)" : ""));
   }
   section("SIGNALS");
   for (const Argument& a : kSignals) item(a.name, a.help);

@@ -63,7 +63,8 @@ Result<void> CheckNotInside(const Options& options) {
   if (IsWithin(source, mountpoint))
     return Refuse(fmt::format("source {} is inside the mount point {}", options.source, options.mountpoint));
   if (IsWithin(mountpoint, source))
-    return Refuse(fmt::format("mount point {} is inside the source {}: it would show itself", options.mountpoint, options.source));
+    return Refuse(fmt::format("mount point {} is inside the source {}: it would show itself", options.mountpoint,
+                              options.source));
   if (IsWithin(cache, source))
     return Refuse(fmt::format("cache directory {} is inside the source {}: choose another with -o cache=",
                               options.cache.directory, options.source));
@@ -116,7 +117,8 @@ Result<void> PrepareCacheDirectory(const Options& options) {
   stdfs::create_directories(directory.parent_path(), error);
   if (!error && ::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) error.assign(errno, std::generic_category());
   if (error) return Refuse(fmt::format("cache directory {}: cannot make it: {}", directory.string(), error.message()));
-  if (!stdfs::is_directory(directory, error)) return Refuse(fmt::format("cache directory {} is not a directory", directory.string()));
+  if (!stdfs::is_directory(directory, error))
+    return Refuse(fmt::format("cache directory {} is not a directory", directory.string()));
   if (::access(directory.c_str(), R_OK | W_OK | X_OK) != 0)
     return Refuse(fmt::format("cache directory {} is not writable: {}", directory.string(),
                               std::error_code(errno, std::generic_category()).message()));
@@ -153,9 +155,11 @@ Result<std::string> AskSource(Backend& backend, Nanos limit) {
     case Errc::kTimedOut:
     case Errc::kBusy:
     case Errc::kIo: return error.message.empty() ? error.ToString() : error.message;
-    case Errc::kCancelled: return fmt::format("no answer within {}s", std::chrono::duration_cast<std::chrono::seconds>(limit).count());
+    case Errc::kCancelled:
+      return fmt::format("no answer within {}s", std::chrono::duration_cast<std::chrono::seconds>(limit).count());
     case Errc::kNotSupported: return std::string();  // a source without a root to ask for still resolves names
-    case Errc::kNotFound: return Refuse(fmt::format("source {} answers: no such thing ({})", backend.source(), error.message));
+    case Errc::kNotFound:
+      return Refuse(fmt::format("source {} answers: no such thing ({})", backend.source(), error.message));
     case Errc::kAccessDenied:
       return Error{error.code, fmt::format("source {} answers: access denied ({})", backend.source(), error.message)};
     case Errc::kStale:

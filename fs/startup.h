@@ -12,15 +12,15 @@ namespace glintfs {
 
 inline constexpr std::string_view kMountType = "fuse.glintfs";  // in mountinfo
 
-// The mount point is an empty directory (or any, with nonempty), and neither the cache nor a dir:// source is below it, nor
-// it below them. The dead mount of a daemon that was killed is taken away first.
+// The mount point is an empty directory (or any, with nonempty), and neither the cache nor a dir:// source is below it,
+// nor it below them. The dead mount of a daemon that was killed is taken away first.
 Result<void> CheckPlaces(const Options& options);
 
 // Makes the cache directory (0700) and its parents (0755) as needed; it must be writable.
 Result<void> PrepareCacheDirectory(const Options& options);
 
-// Asks the source for its root, for at most `limit`. An error when it answers that there is nothing to mount; the reason,
-// with has_value(), when it could not be asked: then the mount serves what is cached. Empty: all is well.
+// Asks the source for its root, for at most `limit`. An error when it answers that there is nothing to mount; the
+// reason, with has_value(), when it could not be asked: then the mount serves what is cached. Empty: all is well.
 Result<std::string> AskSource(Backend& backend, Nanos limit);
 
 // The type of the topmost mount at `path` ("fuse.glintfs"), empty when there is none. Asks no file system.

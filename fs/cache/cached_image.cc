@@ -21,6 +21,7 @@ constexpr double kSoonSecondsRandom = 0.001;
 // The least a demand flight takes over from a flight that has not started: a sequential reader would want it next anyway.
 constexpr uint64_t kTakeoverBytes = 1 << 20;
 constexpr uint64_t kReadaheadPiece = 4 << 20;
+constexpr int kMaxFailedReplies = 3;
 constexpr uint64_t kMinFillExtent = 1 << 20;
 
 ChunkSet AllChunks(const ChunkSet& like) {
@@ -149,7 +150,10 @@ CachedImage::Buffer CachedImage::FindTransientLocked(uint64_t chunk, uint64_t re
 }
 
 void CachedImage::Reply(std::unique_ptr<ReadOp> op) {
-  if (op->offset >= info_.size || op->length == 0) return op->Done({});
+  if (op->offset >= info_.size || op->length == 0) {
+    op->Done({});
+    return;
+  }
   std::shared_ptr<File> file;
   {
     MutexLock lock(mu_);
@@ -158,7 +162,11 @@ void CachedImage::Reply(std::unique_ptr<ReadOp> op) {
   const size_t length = static_cast<size_t>(std::min<uint64_t>(op->length, info_.size - op->offset));
   host_.counters().bytes_read.fetch_add(length, std::memory_order_relaxed);
   if (!op->held_.empty()) return ReplyMixed(std::move(op), file);
-  op->Done({.file = file.get(), .offset = op->offset, .length = length, .bytes = {}});
+  if (op->Done({.file = file.get(), .offset = op->offset, .length = length, .bytes = {}})) return;
+  // The cache may fail, the read does not: chunks that cannot be read are dropped and fetched.
+  if (++op->failed_replies_ > kMaxFailedReplies) return op->Fail({Errc::kIo, "the data file cannot be read"});
+  CheckRange(op->offset, length);
+  Advance(std::move(op), false);
 }
 
 // Some chunks are in memory only (bypass), the others in the data file.
@@ -421,7 +429,7 @@ void CachedImage::MarkDirtyLocked(uint64_t chunk) { dirty_segments_.insert(chunk
 CachedImage::Dirty CachedImage::TakeDirty() {
   MutexLock lock(mu_);
   Dirty dirty{.file = file_, .generation = generation_, .segments = {}, .chunks_present = present_.count(),
-              .suspect = !suspect_.empty()};
+              .suspect = !suspect_.empty(), .dropped = std::exchange(dropped_, false)};
   for (const uint64_t number : dirty_segments_) {
     const uint64_t first = number * ChunkSegment::kChunks;
     const uint64_t here = std::min(chunks_ - first, ChunkSegment::kChunks);
@@ -445,6 +453,7 @@ void CachedImage::ReturnDirty(const Dirty& dirty, bool lost_writes) {
       for (uint64_t i = 0; lost_writes && i < s.hashes.size(); ++i)
         if (present_.Has(first + i)) suspect_.Add(first + i);
     }
+    dropped_ |= dirty.dropped;
     report = !std::exchange(dirty_, true);
   }
   if (report) host_.OnDirty(shared_from_this());

@@ -89,6 +89,7 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
     std::vector<ChunkSegment> segments;
     uint64_t chunks_present = 0;
     bool suspect = false;
+    bool dropped = false;  // chunks that were present turned out bad: a verdict on the whole no longer holds
   };
   Dirty TakeDirty();
   void ReturnDirty(const Dirty& dirty, bool lost_writes);
@@ -183,6 +184,7 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   std::vector<uint64_t> hashes_ GUARDED_BY(mu_);
   std::set<uint64_t> dirty_segments_ GUARDED_BY(mu_);
   bool dirty_ GUARDED_BY(mu_) = false;
+  bool dropped_ GUARDED_BY(mu_) = false;
   InFlight in_flight_ GUARDED_BY(mu_);
   ParkedList parked_ GUARDED_BY(mu_);
   std::atomic<int> parked_count_{0};  // of parked_, for a look without the lock

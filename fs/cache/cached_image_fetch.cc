@@ -420,6 +420,7 @@ bool CachedImage::ReadChecked(uint64_t chunk, std::vector<std::byte>& buffer) {
     const bool was_suspect = suspect_.Remove(chunk);
     if (!good) dropped = present_.Remove(chunk);
     if (dropped) MarkDirtyLocked(chunk);
+    dropped_ |= dropped;
     if (dropped || (was_suspect && suspect_.empty())) report = !std::exchange(dirty_, true);
   }
   if (dropped) {

@@ -116,6 +116,10 @@ Result<void> CacheImpl::CheckpointNow() {
       entry->row.chunks_present = items[i].dirty.chunks_present;
       entry->row.suspect = items[i].dirty.suspect;
       entry->row.disk_bytes = disk_bytes[i];
+      if (items[i].dirty.dropped) {
+        entry->announced = false;
+        if (entry->row.verdict == Verdict::kVerified) entry->row.verdict = Verdict::kPending;
+      }
       entry->changed = false;
       batch.put_images.push_back(entry->row);
       for (ChunkSegment& segment : items[i].dirty.segments)

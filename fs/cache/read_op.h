@@ -1,5 +1,5 @@
-// ReadOp: one read in progress. Whoever holds the unique_ptr owns it; it is answered exactly once, by Done or Fail, called
-// without a lock held, from any thread, and destroyed right after.
+// ReadOp: one read in progress. Whoever holds the unique_ptr owns it; it is answered exactly once, by a Done that returns true
+// or by Fail, called without a lock held, from any thread, and destroyed right after.
 #pragma once
 
 #include <boost/intrusive/list_hook.hpp>
@@ -30,7 +30,9 @@ class ReadOp : public boost::intrusive::list_base_hook<boost::intrusive::link_mo
   ReadOp(uint64_t op_id, uint64_t op_offset, size_t op_length) : id(op_id), offset(op_offset), length(op_length) {}
   virtual ~ReadOp() = default;
 
-  virtual void Done(const ReadData& data) = 0;
+  // False: `data.file` could not be read, and nothing was answered. The image then checks the file against its hashes, and
+  // calls again, with bytes that were fetched anew if need be, or calls Fail.
+  virtual bool Done(const ReadData& data) = 0;
   virtual void Fail(const Error& error) = 0;
 
   const uint64_t id;
@@ -47,6 +49,7 @@ class ReadOp : public boost::intrusive::list_base_hook<boost::intrusive::link_mo
   std::vector<Held> held_;
   uint64_t parked_on_ = 0;  // chunk; meaningful while parked
   int64_t parked_since_ = 0;
+  int failed_replies_ = 0;
 };
 
 }  // namespace glintfs

@@ -13,6 +13,7 @@
 namespace glintfs {
 namespace {
 constexpr size_t kMaxQueued = 4'096;
+constexpr Nanos kReportInterval = std::chrono::seconds(5);
 }  // namespace
 
 Catalog::Catalog(CatalogOptions options, Backend& backend, Cache& cache, Clock& clock)
@@ -154,8 +155,7 @@ void Catalog::WakeTimer() {
 }
 
 void Catalog::RunTimer(std::stop_token) {
-  Nanos next_probe{0};
-  bool was_reachable = true;
+  Watched watched;
   for (;;) {
     {
       MutexLock lock(timer_mu_);
@@ -165,21 +165,24 @@ void Catalog::RunTimer(std::stop_token) {
       timer_wanted_ = false;
     }
     const bool names_wait = names_.Tick(), listings_wait = listings_.Tick();
-    Watch(next_probe, was_reachable);
-    if (names_wait || listings_wait || !was_reachable || health_.Asking() || health_.InTrouble()) WakeTimer();
+    Watch(watched);
+    if (names_wait || listings_wait || !watched.reported_reachable || health_.Asking() || health_.InTrouble()) WakeTimer();
   }
 }
 
-// Notices, tells and probes trouble.
-void Catalog::Watch(Nanos& next_probe, bool& was_reachable) {
-  const Health now = health_.Get();
-  if (now.reachable != was_reachable) {
-    if (now.reachable) LogInfo("source {} answers again", backend_.source());
-    if (!now.reachable) LogWarn("source {} does not answer ({}); serving what is cached", backend_.source(), now.error);
-    was_reachable = now.reachable;
+// Notices, tells and probes trouble. A source that comes and goes is told of once in a while only.
+void Catalog::Watch(Watched& watched) {
+  const Health health = health_.Get();
+  const Nanos now = clock_.Now();
+  if (health.reachable != watched.reported_reachable && now >= watched.next_report) {
+    if (health.reachable) LogInfo("source {} answers again", backend_.source());
+    if (!health.reachable)
+      LogWarn("source {} does not answer ({}); serving what is cached", backend_.source(), health.error);
+    watched.reported_reachable = health.reachable;
+    watched.next_report = now + kReportInterval;
   }
-  if (now.reachable || clock_.Now() < next_probe || probing_.exchange(true)) return;
-  next_probe = clock_.Now() + options_.probe_interval;
+  if (health.reachable || now < watched.next_probe || probing_.exchange(true)) return;
+  watched.next_probe = now + options_.probe_interval;
   if (!pool_.Submit([this](std::stop_token stop) { Probe(stop); })) probing_ = false;
 }
 

@@ -106,7 +106,12 @@ class Catalog {
 
   void WakeTimer();
   void RunTimer(std::stop_token stop);
-  void Watch(Nanos& next_probe, bool& was_reachable);
+  // What the timer remembers of the source's health.
+  struct Watched {
+    Nanos next_probe{0}, next_report{0};
+    bool reported_reachable = true;
+  };
+  void Watch(Watched& watched);
   void Probe(std::stop_token stop);
 
   // Constant after construction.

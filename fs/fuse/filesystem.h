@@ -81,7 +81,8 @@ struct SpaceReply {
 class ReadReply {
  public:
   virtual ~ReadReply() = default;
-  virtual void Data(const ReadData& data) = 0;  // valid during the call
+  // `data` is valid during the call. False: its file could not be read, and nothing was answered.
+  virtual bool Data(const ReadData& data) = 0;
   virtual void Fail(int err) = 0;
 };
 

@@ -23,7 +23,7 @@ class Filesystem::ImageRead final : public ReadOp {
         image_(std::move(image)),
         reply_(std::move(reply)) {}
 
-  void Done(const ReadData& data) override { reply_->Data(data); }
+  bool Done(const ReadData& data) override { return reply_->Data(data); }
   void Fail(const Error& error) override {
     if (error.code == Errc::kStale) fs_.catalog_.Invalidate(info_->name);
     reply_->Fail(ToErrno(error.code));

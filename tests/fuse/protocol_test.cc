@@ -1,138 +1,23 @@
-// Session and adapter against a fake kernel: raw requests in, raw replies out.
+// Session and adapter against a fake kernel, raw requests in, raw replies out: names, attributes, directories, xattrs, and
+// what is refused.
 #include <dirent.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include <random>
-#include <set>
-
-#include "fs/fuse/session.h"
-#include "tests/fuse/fake_kernel.h"
-#include "tests/support/fake_backend.h"
-#include "tests/support/fake_cache.h"
-#include "tests/support/temp_dir.h"
-#include "tests/support/wait.h"
+#include "tests/fuse/protocol_fixture.h"
 
 namespace glintfs {
 namespace {
 
 using testing::Bytes;
-using testing::Call;
 using testing::CString;
 using testing::FakeBackend;
 using testing::FakeCache;
 using testing::FakeKernel;
-using testing::FakeOpener;
 using testing::KernelReply;
-using testing::TempDir;
+using testing::ProtocolTest;
 using testing::WaitFor;
-
-class ProtocolTest : public ::testing::Test {
- protected:
-  ProtocolTest() : opener_(backend_) {}
-
-  void SetUp() override {
-    backend_.Put("a", 300'000);
-    backend_.Put("dir/b", 10);
-    Start();
-    kernel_.Init();
-  }
-  void TearDown() override {
-    EXPECT_EQ(kernel_.unclaimed(), 0u) << "a reply that nobody waited for";
-    EXPECT_FALSE(kernel_.saw_duplicate());
-    backend_.ReleaseAll();
-    session_.reset();
-  }
-
-  void Start() {
-    catalog_ = std::make_unique<Catalog>(CatalogOptions{}, backend_, cache_);
-    FsOptions options;
-    options.source = backend_.source();
-    options.uid = 12;
-    options.gid = 34;
-    filesystem_ = std::make_unique<Filesystem>(options, *catalog_, cache_, Clock::System(), opener_.opener());
-    SessionOptions session;
-    session.threads = 3;
-    auto attached = Session::Attach(session, *filesystem_, kernel_.TakeDaemonEnd());
-    ASSERT_TRUE(attached) << attached.error().ToString();
-    session_ = std::move(*attached);
-  }
-
-  fuse_entry_out Lookup(const std::string& name, uint64_t parent = 1) {
-    const KernelReply reply = kernel_.Call(FUSE_LOOKUP, parent, CString(name));
-    EXPECT_EQ(reply.error, 0) << name;
-    return reply.As<fuse_entry_out>();
-  }
-  int LookupError(const std::string& name, uint64_t parent = 1) {
-    return -kernel_.Call(FUSE_LOOKUP, parent, CString(name)).error;
-  }
-  KernelReply Open(uint64_t node, uint32_t flags = O_RDONLY) {
-    fuse_open_in in{};
-    in.flags = flags;
-    return kernel_.Call(FUSE_OPEN, node, Bytes(in));
-  }
-  static std::string ReadBody(uint64_t offset, uint32_t size) {
-    fuse_read_in in{};
-    in.offset = offset;
-    in.size = size;
-    return Bytes(in);
-  }
-  KernelReply Read(uint64_t node, uint64_t offset, uint32_t size) {
-    return kernel_.Call(FUSE_READ, node, ReadBody(offset, size));
-  }
-  uint64_t Interrupt(uint64_t unique) {
-    fuse_interrupt_in in{};
-    in.unique = unique;
-    return kernel_.Send(FUSE_INTERRUPT, 0, Bytes(in));
-  }
-  std::string Expected(const std::string& name, uint64_t offset, size_t length) {
-    const auto bytes = backend_.Expected(name, offset, length);
-    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  }
-  uint64_t OpenDirectory(uint64_t node) {
-    const KernelReply reply = kernel_.Call(FUSE_OPENDIR, node, Bytes(fuse_open_in{}));
-    EXPECT_EQ(reply.error, 0);
-    return reply.As<fuse_open_out>().fh;
-  }
-  struct Entry {
-    std::string name;
-    uint64_t ino, offset;
-    uint32_t type;
-  };
-  KernelReply ReadDirectoryReply(uint64_t node, uint64_t handle, uint64_t offset, uint32_t size) {
-    fuse_read_in in{};
-    in.fh = handle;
-    in.offset = offset;
-    in.size = size;
-    return kernel_.Call(FUSE_READDIR, node, Bytes(in));
-  }
-  std::vector<Entry> ReadDirectory(uint64_t node, uint64_t handle, uint64_t offset, uint32_t size = 4096) {
-    const KernelReply reply = ReadDirectoryReply(node, handle, offset, size);
-    EXPECT_EQ(reply.error, 0);
-    std::vector<Entry> entries;
-    for (size_t at = 0; at + FUSE_NAME_OFFSET <= reply.body.size();) {
-      fuse_dirent entry{};
-      std::memcpy(&entry, reply.body.data() + at, FUSE_NAME_OFFSET);
-      entries.push_back({reply.body.substr(at + FUSE_NAME_OFFSET, entry.namelen), entry.ino, entry.off, entry.type});
-      at += FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + entry.namelen);
-    }
-    return entries;
-  }
-  static std::string Names(const std::vector<Entry>& entries) {
-    std::string names;
-    for (const Entry& entry : entries) names += (names.empty() ? "" : " ") + entry.name;
-    return names;
-  }
-
-  FakeBackend backend_;
-  FakeCache cache_;
-  FakeOpener opener_;
-  FakeKernel kernel_;
-  std::unique_ptr<Catalog> catalog_;
-  std::unique_ptr<Filesystem> filesystem_;
-  std::unique_ptr<Session> session_;
-};
 
 TEST(ProtocolInitTest, AsksForWhatServesReadersOfCachedImages) {
   FakeBackend backend;
@@ -250,173 +135,6 @@ TEST_F(ProtocolTest, ForgetsMany) {
   kernel_.Send(FUSE_BATCH_FORGET, 0, Bytes(in) + body);
   EXPECT_TRUE(WaitFor([&] { return filesystem_->nodes_known() == before; }));
   EXPECT_EQ(kernel_.Call(FUSE_GETATTR, 1, Bytes(fuse_getattr_in{})).error, 0) << "the root stays";
-}
-
-TEST_F(ProtocolTest, OpenReadRelease) {
-  const uint64_t node = Lookup("a").nodeid;
-  const KernelReply open = Open(node);
-  ASSERT_EQ(open.error, 0);
-  EXPECT_EQ(open.As<fuse_open_out>().fh, 0u) << "handles carry no state";
-  EXPECT_TRUE(open.As<fuse_open_out>().open_flags & FOPEN_KEEP_CACHE);
-  EXPECT_EQ(Read(node, 0, 131'072).body, Expected("a", 0, 131'072));
-  EXPECT_EQ(Read(node, 299'990, 131'072).body, Expected("a", 299'990, 10)) << "clipped at the end";
-  EXPECT_EQ(Read(node, 300'000, 10).body, "");
-  EXPECT_EQ(Read(node, 1ull << 40, 10).body, "");
-  EXPECT_EQ(opener_.images_alive(), 1);
-  fuse_release_in release{};
-  EXPECT_EQ(kernel_.Call(FUSE_RELEASE, node, Bytes(release)).error, 0);
-  EXPECT_TRUE(WaitFor([&] { return opener_.images_alive() == 0; }));
-}
-
-TEST_F(ProtocolTest, TwoHandlesShareAnImageUntilTheLastIsClosed) {
-  const uint64_t node = Lookup("a").nodeid;
-  ASSERT_EQ(Open(node).error, 0);
-  ASSERT_EQ(Open(node).error, 0);
-  kernel_.Call(FUSE_RELEASE, node, Bytes(fuse_release_in{}));
-  EXPECT_EQ(Read(node, 5, 10).body, Expected("a", 5, 10));
-  EXPECT_EQ(opener_.images_alive(), 1);
-  kernel_.Call(FUSE_RELEASE, node, Bytes(fuse_release_in{}));
-  EXPECT_TRUE(WaitFor([&] { return opener_.images_alive() == 0; }));
-}
-
-TEST_F(ProtocolTest, AReadNeedsNoHandle) {
-  const uint64_t node = Lookup("a").nodeid;
-  EXPECT_EQ(Read(node, 7, 9).body, Expected("a", 7, 9)) << "as after a restart of the daemon";
-  EXPECT_TRUE(WaitFor([&] { return opener_.images_alive() == 0; }));
-}
-
-TEST_F(ProtocolTest, ReadsFromDataFiles) {
-  const TempDir directory;
-  opener_.UseFiles(directory.path());
-  const uint64_t node = Lookup("a").nodeid;
-  ASSERT_EQ(Open(node).error, 0);
-  for (const uint32_t size : {1u, 4'096u, 65'536u, 131'072u})
-    EXPECT_EQ(Read(node, 1'001, size).body, Expected("a", 1'001, size)) << size;
-}
-
-TEST_F(ProtocolTest, OpenRefusesWhatItCannotServe) {
-  const uint64_t node = Lookup("a").nodeid;
-  EXPECT_EQ(Open(node, O_WRONLY).error, -EROFS);
-  EXPECT_EQ(Open(node, O_RDWR).error, -EROFS);
-  EXPECT_EQ(Open(node, O_RDONLY | O_TRUNC).error, -EROFS);
-  EXPECT_EQ(Open(1).error, -EISDIR);
-  EXPECT_EQ(kernel_.Call(FUSE_OPENDIR, node, Bytes(fuse_open_in{})).error, -ENOTDIR);
-  opener_.FailOpens(Error{Errc::kCorrupt, "checksum"});
-  EXPECT_EQ(Open(node).error, -EIO);
-  opener_.FailOpens(Error{Errc::kStale, "replaced"});
-  EXPECT_EQ(Open(node).error, -ESTALE);
-}
-
-TEST_F(ProtocolTest, EveryErrorHasItsErrno) {
-  const uint64_t node = Lookup("a").nodeid;
-  ASSERT_EQ(Open(node).error, 0);
-  const std::pair<Errc, int> table[] = {
-      {Errc::kNotFound, ENOENT},      {Errc::kUnavailable, EHOSTDOWN}, {Errc::kTimedOut, ETIMEDOUT},
-      {Errc::kAccessDenied, EACCES},  {Errc::kStale, ESTALE},          {Errc::kNotSupported, EOPNOTSUPP},
-      {Errc::kInvalid, EINVAL},       {Errc::kNoSpace, ENOSPC},        {Errc::kIo, EIO},
-      {Errc::kCorrupt, EIO},          {Errc::kBusy, EBUSY},            {Errc::kCancelled, EINTR},
-      {Errc::kIsDirectory, EISDIR},   {Errc::kNotDirectory, ENOTDIR},
-  };
-  for (const auto& [code, err] : table) {
-    opener_.FailReads(Error{code, "x"});
-    EXPECT_EQ(Read(node, 0, 10).error, -err) << ErrcName(code);
-  }
-}
-
-TEST_F(ProtocolTest, AStaleReadMakesTheNextOpenLookAgain) {
-  const uint64_t node = Lookup("a").nodeid;
-  ASSERT_EQ(Open(node).error, 0);
-  opener_.FailReads(Error{Errc::kStale, "replaced"});
-  EXPECT_EQ(Read(node, 0, 10).error, -ESTALE);
-  const int asked = backend_.Count(Call::kStat, "a");
-  EXPECT_EQ(Open(node).error, -ESTALE);
-  Lookup("a");
-  EXPECT_EQ(backend_.Count(Call::kStat, "a"), asked + 1);
-  EXPECT_EQ(Open(node).error, 0) << "the source says that it is the same after all";
-}
-
-TEST_F(ProtocolTest, InterruptEndsAParkedReadWithEintr) {
-  const uint64_t node = Lookup("a").nodeid;
-  ASSERT_EQ(Open(node).error, 0);
-  opener_.Park();
-  const uint64_t first = kernel_.Send(FUSE_READ, node, ReadBody(0, 100));
-  const uint64_t second = kernel_.Send(FUSE_READ, node, ReadBody(100, 100));
-  ASSERT_TRUE(WaitFor([&] { return opener_.parked() == 2; }));
-  Interrupt(first);
-  EXPECT_EQ(kernel_.Wait(first).error, -EINTR);
-  EXPECT_FALSE(kernel_.HasReply(second));
-  opener_.Release();
-  EXPECT_EQ(kernel_.Wait(second).body, Expected("a", 100, 100));
-}
-
-TEST_F(ProtocolTest, InterruptEndsAWaitingLookupAndListing) {
-  backend_.HangAll();
-  const uint64_t lookup = kernel_.Send(FUSE_LOOKUP, 1, CString("a"));
-  fuse_read_in in{};
-  in.size = 4096;
-  const uint64_t listing = kernel_.Send(FUSE_READDIR, 1, Bytes(in));
-  ASSERT_TRUE(WaitFor([&] { return backend_.Hanging(Call::kStat) == 1 && backend_.Hanging(Call::kList) == 1; }));
-  Interrupt(lookup);
-  Interrupt(listing);
-  EXPECT_EQ(kernel_.Wait(lookup).error, -EINTR);
-  EXPECT_EQ(kernel_.Wait(listing).error, -EINTR);
-}
-
-TEST_F(ProtocolTest, AnInterruptThatComesLateDoesNoHarm) {
-  const uint64_t node = Lookup("a").nodeid;
-  ASSERT_EQ(Open(node).error, 0);
-  const uint64_t answered = kernel_.Send(FUSE_READ, node, ReadBody(0, 1));
-  EXPECT_EQ(kernel_.Wait(answered).error, 0);
-  // libfuse keeps an interrupt for a request that may still come, and answers it EAGAIN when another one does.
-  const uint64_t late = Interrupt(answered);
-  ASSERT_TRUE(WaitFor([&] {
-    EXPECT_EQ(Read(node, 0, 1).error, 0);
-    return kernel_.HasReply(late);
-  }));
-  EXPECT_EQ(kernel_.Wait(late).error, -EAGAIN);
-}
-
-TEST_F(ProtocolTest, AnInterruptThatOvertakesItsRequestCounts) {
-  const uint64_t node = Lookup("a").nodeid;
-  ASSERT_EQ(Open(node).error, 0);
-  opener_.Park();
-  for (int i = 0; i < 50; ++i) {
-    Interrupt(kernel_.UniqueAfterNext());
-    const uint64_t read = kernel_.Send(FUSE_READ, node, ReadBody(0, 10));
-    EXPECT_EQ(kernel_.Wait(read).error, -EINTR);
-  }
-  EXPECT_TRUE(WaitFor([&] { return filesystem_->requests_outstanding() == 0; }));
-}
-
-// Interrupts race with answers; each read still gets exactly one reply.
-TEST_F(ProtocolTest, InterruptsRacingWithAnswers) {
-  const auto seed = std::random_device{}();
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
-  const uint64_t node = Lookup("a").nodeid;
-  ASSERT_EQ(Open(node).error, 0);
-  int interrupted = 0;
-  for (uint64_t round = 0; round < 100; ++round) {
-    opener_.Park();
-    std::vector<uint64_t> reads;
-    for (uint64_t i = 0; i < 10; ++i) reads.push_back(kernel_.Send(FUSE_READ, node, ReadBody(i, 10)));
-    if (random() % 2 == 0) {
-      ASSERT_TRUE(WaitFor([&] { return opener_.parked() == 10; }));
-    }
-    Thread releaser("releaser", [&](std::stop_token) { opener_.Release(); });
-    for (const uint64_t unique : reads) Interrupt(unique);
-    releaser.Join();
-    for (size_t i = 0; i < reads.size(); ++i) {
-      const KernelReply reply = kernel_.Wait(reads[i]);
-      if (reply.error != 0) ++interrupted;
-      EXPECT_TRUE(reply.error == -EINTR || reply.body == Expected("a", i, 10)) << reply.error;
-    }
-    kernel_.DropLateInterrupts();
-  }
-  EXPECT_GT(interrupted, 0);
-  EXPECT_TRUE(WaitFor([&] { return filesystem_->requests_outstanding() == 0; }));
-  session_->Stop();
-  kernel_.DropLateInterrupts();
 }
 
 TEST_F(ProtocolTest, ListsDirectoriesInPieces) {
@@ -555,36 +273,6 @@ TEST_F(ProtocolTest, TheNextRequestIsServedAfterNonsense) {
   EXPECT_NE(kernel_.Call(FUSE_READ, Lookup("a").nodeid, ReadBody(UINT64_MAX, 10)).error, 0);
   EXPECT_EQ(Lookup("a").attr.size, 300'000u);
 }
-
-TEST_F(ProtocolTest, AShortPacketEndsTheSessionNotTheProcess) {
-  kernel_.SendRaw("short");
-  session_->WaitUntilEnded();
-  EXPECT_TRUE(session_->ended());
-}
-
-TEST_F(ProtocolTest, TheSessionEndsWithParkedRequests) {
-  const uint64_t node = Lookup("a").nodeid;
-  ASSERT_EQ(Open(node).error, 0);
-  opener_.Park();
-  backend_.HangAll();
-  std::vector<uint64_t> requests;
-  for (int i = 0; i < 5; ++i) requests.push_back(kernel_.Send(FUSE_READ, node, ReadBody(i, 10)));
-  requests.push_back(kernel_.Send(FUSE_LOOKUP, 1, CString("unknown")));
-  ASSERT_TRUE(WaitFor([&] { return opener_.parked() == 5 && backend_.Hanging(Call::kStat) == 1; }));
-  session_->Stop();
-  EXPECT_EQ(filesystem_->requests_outstanding(), 0u);
-  for (const uint64_t request : requests) EXPECT_EQ(kernel_.Wait(request).error, -EINTR);
-}
-
-TEST_F(ProtocolTest, TheSessionEndsWhenTheKernelIsGone) {
-  kernel_.Close();
-  session_->WaitUntilEnded();
-  EXPECT_TRUE(session_->ended());
-  session_->Stop();
-  session_->Stop();
-}
-
-TEST_F(ProtocolTest, DestroyIsAnswered) { EXPECT_EQ(kernel_.Call(FUSE_DESTROY, 0).error, 0); }
 
 }  // namespace
 }  // namespace glintfs

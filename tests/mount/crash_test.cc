@@ -106,7 +106,8 @@ TEST_F(Crash, KilledInTheMiddleOfFillsNoByteIsEverWrong) {
   constexpr size_t kSize = 12'000'000;
   std::vector<std::string> contents;
   for (int i = 0; i < kImages; ++i) contents.push_back(Put("disk" + std::to_string(i), kSize + i * 4097, 10 + i));
-  auto nginx = Nginx::Start(source_.path(), "limit_rate 5m;");  // a fill takes more than a second: checkpoints come in its middle
+  auto nginx = Nginx::Start(source_.path(),
+                            "limit_rate 5m;");  // a fill takes more than a second: checkpoints come in its middle
   GlintfsMount mount(nginx->url(), "stall_time=24h");
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));

@@ -136,7 +136,8 @@ TEST_F(Files, XattrsTellTheState) {
   const ssize_t n = ::listxattr(path.c_str(), list, sizeof list);
   ASSERT_GT(n, 0);
   const std::string names(list, static_cast<size_t>(n));
-  for (const char* name : {"user.glintfs.state", "user.glintfs.cached_bytes", "user.glintfs.version", "user.glintfs.source"})
+  for (const char* name :
+       {"user.glintfs.state", "user.glintfs.cached_bytes", "user.glintfs.version", "user.glintfs.source"})
     EXPECT_NE(names.find(name), std::string::npos) << name;
 }
 
@@ -164,7 +165,8 @@ TEST_F(Files, NamesResolveWithoutAListing) {
 }
 
 TEST_F(Files, OddNames) {
-  for (const char* name : {"with space.img", "ümläut.img", "a+b%20c.img", "q?x#y.img", "-dash", "quote'\".img"}) Put(name, name);
+  for (const char* name : {"with space.img", "ümläut.img", "a+b%20c.img", "q?x#y.img", "-dash", "quote'\".img"})
+    Put(name, name);
   auto nginx = Nginx::Start(source_.path());
   for (const std::string& from : {source(), nginx->url()}) {
     GlintfsMount mount(from);

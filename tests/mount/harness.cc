@@ -31,7 +31,8 @@ namespace {
 std::string GlintfsBinary() { return GLINTFS_BINARY; }
 std::string GlintctlBinary() { return GLINTCTL_BINARY; }
 
-GlintfsMount::GlintfsMount(std::string source, std::string options) : source_(std::move(source)), options_(std::move(options)) {
+GlintfsMount::GlintfsMount(std::string source, std::string options)
+    : source_(std::move(source)), options_(std::move(options)) {
   std::filesystem::create_directory(mountpoint());
 }
 
@@ -53,11 +54,14 @@ void GlintfsMount::Start() {
   std::vector<std::string> argv = CommandLine();
   argv.push_back("-f");
   const std::string errors = dir_ / "stderr";
-  process_ = std::make_unique<Process>(argv, ProcessOptions{.environment = {"GLINTFS_DUMPABLE=1"}, .stderr_path = errors});
+  process_ =
+      std::make_unique<Process>(argv, ProcessOptions{.environment = {"GLINTFS_DUMPABLE=1"}, .stderr_path = errors});
   // statfs is always answered by the daemon, never from the kernel's memory of a dead one.
   struct statfs info;
   const bool up = WaitFor(
-      [&] { return !process_->Running() || (::statfs(mountpoint().c_str(), &info) == 0 && info.f_type == FUSE_SUPER_MAGIC); },
+      [&] {
+        return !process_->Running() || (::statfs(mountpoint().c_str(), &info) == 0 && info.f_type == FUSE_SUPER_MAGIC);
+      },
       std::chrono::seconds(60));
   if (!up || !process_->Running()) throw std::runtime_error("glintfs did not come up: " + ReadFile(errors) + LogText());
 }
@@ -95,7 +99,9 @@ nlohmann::json GlintfsMount::Get(const std::string& path) const {
   return nlohmann::json::parse(result.out);
 }
 
-std::string GlintfsMount::State(const std::string& name) const { return Xattr(*this / name, "user.glintfs.state").value_or(""); }
+std::string GlintfsMount::State(const std::string& name) const {
+  return Xattr(*this / name, "user.glintfs.state").value_or("");
+}
 
 bool GlintfsMount::WaitForState(const std::string& name, const std::string& state) const {
   return WaitFor([&] { return State(name) == state; }, std::chrono::seconds(60));
@@ -172,7 +178,8 @@ int ReadErrno(const std::string& path, uint64_t offset) {
 
 std::vector<std::string> Names(const std::string& directory) {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(directory)) names.push_back(entry.path().filename().string());
+  for (const auto& entry : std::filesystem::directory_iterator(directory))
+    names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
 }

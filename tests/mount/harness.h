@@ -1,4 +1,5 @@
-// What mount tests share: a running glintfs of this build with its own directories, and small looks at files through it.
+// What mount tests share: a running glintfs of this build with its own directories, and small looks at files through
+// it.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,8 +20,8 @@ namespace glintfs::testing {
 std::string GlintfsBinary();
 std::string GlintctlBinary();
 
-// A glintfs in the foreground, as a child of the test. Its mount point, cache, socket and log are in a directory of its own,
-// which stays over Stop, Kill and Start, and goes with this object; so does the mount.
+// A glintfs in the foreground, as a child of the test. Its mount point, cache, socket and log are in a directory of its
+// own, which stays over Stop, Kill and Start, and goes with this object; so does the mount.
 class GlintfsMount {
  public:
   // `options` is appended to -o. Does not start anything.

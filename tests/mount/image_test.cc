@@ -1,5 +1,5 @@
-// Real images through the mount: raw and qcow2 with an ext4 file system inside, from a real nginx and from a directory, read
-// by qemu-img and by the kernel's own ext4 over a loop device, while they fill.
+// Real images through the mount: raw and qcow2 with an ext4 file system inside, from a real nginx and from a directory,
+// read by qemu-img and by the kernel's own ext4 over a loop device, while they fill.
 #include <gmock/gmock.h>
 #include <sys/mount.h>
 
@@ -20,7 +20,8 @@ class Images {
  public:
   Images() {
     stdfs::create_directory(dir_ / "images");
-    for (int i = 0; i < 40; ++i) WriteFile(dir_ / ("tree/d" + std::to_string(i % 7) + "/f" + std::to_string(i)), Pattern(700'001, i));
+    for (int i = 0; i < 40; ++i)
+      WriteFile(dir_ / ("tree/d" + std::to_string(i % 7) + "/f" + std::to_string(i)), Pattern(700'001, i));
     Must({"qemu-img", "create", "-q", "-f", "raw", dir_ / "images/disk.raw", "96M"});
     Must({"mkfs.ext4", "-q", "-F", "-d", dir_ / "tree", dir_ / "images/disk.raw"});
     Must({"qemu-img", "convert", "-f", "raw", "-O", "qcow2", dir_ / "images/disk.raw", dir_ / "images/disk.qcow2"});
@@ -72,7 +73,8 @@ TEST_P(RealImages, QemuImgChecks) {
 TEST_P(RealImages, QemuImgCompares) {
   GlintfsMount& mount = Mount(false);
   ExpectRuns({"qemu-img", "compare", "-q", mount / "disk.qcow2", Images::Get().images() + "/disk.raw"});
-  ExpectRuns({"qemu-img", "compare", "-q", "-f", "raw", "-F", "raw", mount / "disk.raw", Images::Get().images() + "/disk.raw"});
+  ExpectRuns({"qemu-img", "compare", "-q", "-f", "raw", "-F", "raw", mount / "disk.raw",
+              Images::Get().images() + "/disk.raw"});
 }
 
 TEST_P(RealImages, QemuImgConverts) {
@@ -95,7 +97,8 @@ TEST_P(RealImages, Ext4IsLoopMountedWhileTheImageFills) {
   EXPECT_TRUE(ReadFile(mount / "disk.raw") == ReadFile(Images::Get().images() + "/disk.raw"));
 }
 
-INSTANTIATE_TEST_SUITE_P(From, RealImages, ::testing::Values("nginx", "dir"), [](const auto& test) { return test.param; });
+INSTANTIATE_TEST_SUITE_P(From, RealImages, ::testing::Values("nginx", "dir"),
+                         [](const auto& test) { return test.param; });
 
 }  // namespace
 }  // namespace glintfs::testing

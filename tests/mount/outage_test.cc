@@ -77,7 +77,8 @@ TEST_F(Outage, AMissingByteIsAnErrorAndComesOnceTheStoreIsBack) {
 TEST_F(Outage, LsStatAndCachedReadsAnswerWhileEveryFetchHangs) {
   const std::string content = Put("cached.raw", 3'000'000, 1);
   Put("cold0", 30'000'000, 9);
-  for (int i = 1; i < 40; ++i) std::filesystem::create_hard_link(source_ / "cold0", source_ / ("cold" + std::to_string(i)));
+  for (int i = 1; i < 40; ++i)
+    std::filesystem::create_hard_link(source_ / "cold0", source_ / ("cold" + std::to_string(i)));
   auto nginx = Nginx::Start(source_.path());
   GlintfsMount mount(nginx->url(), "attr_ttl=1s,fetch_timeout=60s,threads=4,fill=demand");
   mount.Start();

@@ -31,7 +31,8 @@ uint64_t DiskBytes(const std::string& directory) {
   std::error_code error;
   for (stdfs::recursive_directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
     struct stat info;
-    if (::stat(it->path().c_str(), &info) == 0 && S_ISREG(info.st_mode)) bytes += static_cast<uint64_t>(info.st_blocks) * 512;
+    if (::stat(it->path().c_str(), &info) == 0 && S_ISREG(info.st_mode))
+      bytes += static_cast<uint64_t>(info.st_blocks) * 512;
   }
   return bytes;
 }
@@ -79,7 +80,8 @@ TEST_F(Promises, AFillCutOffGoesOnWhereItStopped) {
   GlintfsMount mount(nginx->url(), "threads=2");
   mount.Start();
   ReadAt(mount / "disk.raw", 0, 1);
-  ASSERT_TRUE(WaitFor([&] { return std::stoull(*Xattr(mount / "disk.raw", "user.glintfs.cached_bytes")) > 5'000'000; }));
+  ASSERT_TRUE(
+      WaitFor([&] { return std::stoull(*Xattr(mount / "disk.raw", "user.glintfs.cached_bytes")) > 5'000'000; }));
   ASSERT_EQ(mount.Stop(), 0);
   mount.Start();
   const uint64_t kept = std::stoull(*Xattr(mount / "disk.raw", "user.glintfs.cached_bytes"));
@@ -209,7 +211,8 @@ TEST_F(Promises, AFullCacheDiskDoesNotFailReads) {
 TEST_F(Promises, AStalledImageIsRemoved) {
   Put("disk.raw", Dense(30'000'000, 1));
   auto nginx = Nginx::Start(source_.path(), "limit_rate 300k;");
-  GlintfsMount mount(nginx->url(), "stall_time=1s,clean_interval=1s,fetch_timeout=1s,ask_timeout=1s,connect_timeout=1s,retries=0");
+  GlintfsMount mount(nginx->url(),
+                     "stall_time=1s,clean_interval=1s,fetch_timeout=1s,ask_timeout=1s,connect_timeout=1s,retries=0");
   mount.Start();
   std::thread reader([&] { ReadErrno(mount / "disk.raw", 0); });
   EXPECT_TRUE(mount.WaitForState("disk.raw", "partial"));

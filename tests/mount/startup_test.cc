@@ -26,8 +26,8 @@ class Startup : public MountTest {
   CommandResult Mount(const std::string& source, const std::string& options = "", std::string mountpoint = "") {
     if (mountpoint.empty()) mountpoint = dir_ / "mnt";
     return RunCommand({GlintfsBinary(), source, mountpoint, "-o",
-                "cache=" + dir_ / "cache" + ",control=" + dir_ / "s.sock" + ",log=" + dir_ / "log" +
-                    (options.empty() ? "" : "," + options)});
+                       "cache=" + dir_ / "cache" + ",control=" + dir_ / "s.sock" + ",log=" + dir_ / "log" +
+                           (options.empty() ? "" : "," + options)});
   }
   // Exit code `status` and exactly one line, which has `words`.
   void ExpectRefused(const CommandResult& result, int status, const std::string& words) {
@@ -152,9 +152,9 @@ TEST_F(Startup, TextsNeedNoMount) {
 TEST_F(Startup, AsFstabMounts) {
   const std::string content = Put("disk.raw", 100'000, 2);
   // "-t fuse PROGRAM#SOURCE" is "-t fuse.glintfs SOURCE" for a program that is not installed in mount.fuse3's PATH.
-  const CommandResult result =
-      RunCommand({"mount", "-t", "fuse", GlintfsBinary() + "#" + source(), dir_ / "mnt", "-o",
-                  "ro,_netdev,noatime,cache=" + dir_ / "cache" + ",control=none,log=" + dir_ / "log" + ",max_size=1Gi"});
+  const CommandResult result = RunCommand(
+      {"mount", "-t", "fuse", GlintfsBinary() + "#" + source(), dir_ / "mnt", "-o",
+       "ro,_netdev,noatime,cache=" + dir_ / "cache" + ",control=none,log=" + dir_ / "log" + ",max_size=1Gi"});
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_TRUE(ReadFile(dir_ / "mnt/disk.raw") == content);
   EXPECT_TRUE(RunCommand({"umount", dir_ / "mnt"}).ok());
@@ -175,8 +175,8 @@ TEST_F(Startup, AnOrdinaryUserMountsAndUnmounts) {
     ASSERT_EQ(::chmod("/dev/fuse", 0666), 0);
   }
   const ProcessOptions nobody{.environment = {"HOME=" + home.path(), "XDG_RUNTIME_DIR=" + home.path()}, .user = 65534};
-  const CommandResult mounted =
-      RunCommand({GlintfsBinary(), source(), home / "mnt", "-o", "cache=" + home / "cache,log=" + home / "log"}, nobody);
+  const CommandResult mounted = RunCommand(
+      {GlintfsBinary(), source(), home / "mnt", "-o", "cache=" + home / "cache,log=" + home / "log"}, nobody);
   EXPECT_EQ(mounted.status, 0) << mounted.err;
   EXPECT_EQ(RunCommand({"cat", home / "mnt/disk.raw"}, nobody).out, "content");
   EXPECT_FALSE(RunCommand({"cat", home / "mnt/disk.raw"}).ok()) << "root is another user, and allow_other is off";

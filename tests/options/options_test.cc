@@ -15,7 +15,8 @@ namespace {
 using ::testing::HasSubstr;
 using testing::TempDir;
 
-const Surroundings kRoot{.uid = 0, .gid = 0, .home = "/root", .xdg_cache_home = "", .xdg_runtime_dir = "", .directory = "/srv"};
+const Surroundings kRoot{
+    .uid = 0, .gid = 0, .home = "/root", .xdg_cache_home = "", .xdg_runtime_dir = "", .directory = "/srv"};
 const Surroundings kUser{.uid = 1000,
                          .gid = 100,
                          .home = "/home/u",
@@ -111,7 +112,8 @@ TEST(Options, NameForSourceIsSafeShortAndDistinct) {
   EXPECT_NE(NameForSource("http://host/a/b"), NameForSource("http://host/a_b"));
   const std::string odd = NameForSource("dir:///" + std::string(500, 'x') + "/../\n ü");
   EXPECT_LE(odd.size(), 49u);
-  EXPECT_EQ(odd.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"), std::string::npos);
+  EXPECT_EQ(odd.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"),
+            std::string::npos);
 }
 
 TEST(Options, RelativePathsAreMadeAbsolute) {
@@ -186,13 +188,16 @@ TEST(Options, UnknownOptionNamesTheNearest) {
 }
 
 TEST(Options, BadValues) {
-  EXPECT_EQ(ParseError("max_size=10Q"), "option max_size: '10Q' is not a size like 10G (10·10⁹ bytes) or 10Gi (10·2³⁰)");
-  EXPECT_EQ(ParseError("chunk=100Ki"), "option chunk: '100Ki' is not a size like 10G (10·10⁹ bytes) or 10Gi (10·2³⁰) from "
-                                       "64Ki to 4Mi, a power of two");
+  EXPECT_EQ(ParseError("max_size=10Q"),
+            "option max_size: '10Q' is not a size like 10G (10·10⁹ bytes) or 10Gi (10·2³⁰)");
+  EXPECT_EQ(ParseError("chunk=100Ki"),
+            "option chunk: '100Ki' is not a size like 10G (10·10⁹ bytes) or 10Gi (10·2³⁰) from "
+            "64Ki to 4Mi, a power of two");
   EXPECT_EQ(ParseError("fill=some"), "option fill: 'some' is not full or demand");
   EXPECT_EQ(ParseError("threads=0"), "option threads: '0' is not a number from 1 to 256");
   EXPECT_EQ(ParseError("low_mark=110%"), "option low_mark: '110%' is not a share from 0% to 100%, written 90% or 0.9");
-  EXPECT_EQ(ParseError("mode=0644"), "option mode: '0644' is not an octal mode of read and execute bits like 0444 or 0440");
+  EXPECT_EQ(ParseError("mode=0644"),
+            "option mode: '0644' is not an octal mode of read and execute bits like 0444 or 0440");
   EXPECT_EQ(ParseError("uid=no-such-user"), "option uid: 'no-such-user' is not a user's name or number");
   EXPECT_EQ(ParseError("log_level=loud"), "option log_level: 'loud' is not debug, info, warn or error");
   EXPECT_EQ(ParseError("nonempty=maybe"), "option nonempty: 'maybe' is not yes or no");
@@ -231,8 +236,9 @@ TEST(OptionsFile, ErrorsNameFileAndLine) {
 
 TEST(OptionsFile, DumpedConfigReadsBackTheSame) {
   TempDir dir;
-  const Options o = ParseOk("max_size=3Gi,low_mark=81.5%,fill_rate=20M,stall_time=90m,fill=demand,control=none,mode=0440,"
-                            "noallow_other,log_level=debug,retries=0,cache=/a \"b\"\\\\c");
+  const Options o = ParseOk(
+      "max_size=3Gi,low_mark=81.5%,fill_rate=20M,stall_time=90m,fill=demand,control=none,mode=0440,"
+      "noallow_other,log_level=debug,retries=0,cache=/a \"b\"\\\\c");
   WriteFile(dir / "c.toml", DumpConfig(o));
   const Options back = ParseOk("config=" + dir / "c.toml");
   for (const Setting& s : SettingTable())

@@ -45,7 +45,8 @@ pid_t Spawn(const std::vector<std::string>& argv, const ProcessOptions& options)
   const pid_t child = ::fork();
   if (child < 0) throw std::runtime_error("fork");
   if (child > 0) return child;
-  if (options.user && (::setgroups(0, nullptr) != 0 || ::setgid(*options.user) != 0 || ::setuid(*options.user) != 0)) ::_exit(126);
+  if (options.user && (::setgroups(0, nullptr) != 0 || ::setgid(*options.user) != 0 || ::setuid(*options.user) != 0))
+    ::_exit(126);
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (::getppid() != parent) ::_exit(126);
   if (!options.directory.empty() && ::chdir(options.directory.c_str()) != 0) ::_exit(126);
@@ -69,7 +70,8 @@ std::string Slurp(const std::string& path) {
 
 }  // namespace
 
-CommandResult RunCommand(const std::vector<std::string>& argv, const ProcessOptions& options, std::chrono::seconds limit) {
+CommandResult RunCommand(const std::vector<std::string>& argv, const ProcessOptions& options,
+                         std::chrono::seconds limit) {
   TempDir dir;
   ProcessOptions own = options;
   if (own.stdout_path.empty()) own.stdout_path = dir / "out";
@@ -77,7 +79,8 @@ CommandResult RunCommand(const std::vector<std::string>& argv, const ProcessOpti
   // The files belong to the test even when the child runs as somebody else.
   for (const std::string& path : {own.stdout_path, own.stderr_path}) {
     std::ofstream(path, std::ios::app).flush();
-    if (options.user && ::chown(path.c_str(), *options.user, *options.user) != 0) throw std::runtime_error("chown " + path);
+    if (options.user && ::chown(path.c_str(), *options.user, *options.user) != 0)
+      throw std::runtime_error("chown " + path);
   }
   if (options.user && ::chmod(dir.path().c_str(), 0755) != 0) throw std::runtime_error("chmod " + dir.path());
   CommandResult result;

@@ -12,23 +12,23 @@ namespace glintfs::testing {
 
 struct ProcessOptions {
   std::vector<std::string> environment{};  // "NAME=value", added to the test's own
-  std::string stdout_path{};              // a file it is appended to; empty: captured (RunCommand) or inherited (Process)
+  std::string stdout_path{};  // a file it is appended to; empty: captured (RunCommand) or inherited (Process)
   std::string stderr_path{};
-  std::string directory{};                // working directory, empty: the test's
-  std::optional<uid_t> user{};            // run as this user and group id, without further groups
+  std::string directory{};      // working directory, empty: the test's
+  std::optional<uid_t> user{};  // run as this user and group id, without further groups
 };
 
 struct CommandResult {
-  int status = -1;   // exit code, 128 + signal, or -1 when it was killed because it took longer than the limit
-  std::string out;   // standard output
-  std::string err;   // standard error
+  int status = -1;  // exit code, 128 + signal, or -1 when it was killed because it took longer than the limit
+  std::string out;  // standard output
+  std::string err;  // standard error
 
   bool ok() const { return status == 0; }
 };
 
 // Runs `argv` (argv[0] is looked up in PATH) and waits for it.
 CommandResult RunCommand(const std::vector<std::string>& argv, const ProcessOptions& options = {},
-                  std::chrono::seconds limit = std::chrono::seconds(120));
+                         std::chrono::seconds limit = std::chrono::seconds(120));
 
 // A running child; the destructor kills it (SIGKILL) and waits.
 class Process {

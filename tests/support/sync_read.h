@@ -15,14 +15,15 @@ class PromiseOp final : public ReadOp {
  public:
   PromiseOp(uint64_t op_id, uint64_t at, size_t size) : ReadOp(op_id, at, size) {}
 
-  void Done(const ReadData& data) override {
+  bool Done(const ReadData& data) override {
     std::vector<std::byte> bytes(data.length);
     if (data.file != nullptr) {
-      if (auto read = data.file->ReadAt(bytes, data.offset); !read) return promise.set_value(read.error());
+      if (!data.file->ReadAt(bytes, data.offset)) return false;
     } else {
       bytes.assign(data.bytes.begin(), data.bytes.end());
     }
     promise.set_value(std::move(bytes));
+    return true;
   }
   void Fail(const Error& error) override { promise.set_value(error); }
 
