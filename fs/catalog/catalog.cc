@@ -166,7 +166,8 @@ void Catalog::RunTimer(std::stop_token) {
     }
     const bool names_wait = names_.Tick(), listings_wait = listings_.Tick();
     Watch(watched);
-    if (names_wait || listings_wait || !watched.reported_reachable || health_.Asking() || health_.InTrouble()) WakeTimer();
+    const bool well = watched.reported_reachable && !health_.InTrouble();
+    if (names_wait || listings_wait || !well || health_.Asking()) WakeTimer();
   }
 }
 

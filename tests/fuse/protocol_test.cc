@@ -1,5 +1,5 @@
-// Session and adapter against a fake kernel, raw requests in, raw replies out: names, attributes, directories, xattrs, and
-// what is refused.
+// Session and adapter against a fake kernel, raw requests in, raw replies out: names, attributes, directories, xattrs,
+// and what is refused.
 #include <dirent.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>

@@ -126,7 +126,7 @@ TEST_F(Files, XattrsTellTheState) {
   EXPECT_EQ(Xattr(path, "user.glintfs.source"), source());
   EXPECT_FALSE(Xattr(path, "user.glintfs.version").value_or("").empty());
   ReadAt(path, 0, 1);
-  EXPECT_EQ(Xattr(path, "user.glintfs.state"), "partial");
+  EXPECT_TRUE(mount.WaitForState("disk.raw", "partial"));
   EXPECT_GE(std::stoull(Xattr(path, "user.glintfs.cached_bytes").value_or("0")), 262'144u);
   EXPECT_TRUE(ReadFile(path) == content);
   EXPECT_TRUE(mount.WaitForState("disk.raw", "complete"));

@@ -13,16 +13,22 @@
 namespace glintfs::testing {
 namespace {
 
+using namespace std::chrono_literals;
+
 class Versions : public MountTest {
  protected:
   // Replaces an image the way a careful publisher does: a new file under the old name.
   std::string Replace(const std::string& name, size_t size, unsigned seed) {
     const std::string content = Pattern(size, seed);
     WriteFile(source_ / ".new", content);
+    // nginx makes its ETag of seconds and size, so a version of the same second would be the same version.
+    const auto now = std::filesystem::last_write_time(source_ / ".new");
+    std::filesystem::last_write_time(source_ / ".new", now + std::chrono::seconds(++published_));
     std::filesystem::rename(source_ / ".new", source_ / name);
     return content;
   }
 
+  int published_ = 0;
   std::string got_ = std::string(4096, '\0');
 };
 
@@ -83,6 +89,8 @@ TEST_F(Versions, RemovedNamesGoAfterAttrTtl) {
 
 TEST_F(Versions, OpenHandlesKeepTheirVersionOrGetEstale) {
   const std::string old_content = Put("disk.raw", 40'000'000, 1);
+  // nginx's ETag is size and mtime in whole seconds: two versions of one second look alike.
+  std::filesystem::last_write_time(source_ / "disk.raw", std::filesystem::file_time_type::clock::now() - 1h);
   auto nginx = Nginx::Start(source_.path());
   GlintfsMount mount(nginx->url(), "attr_ttl=1s,fill=demand");
   mount.Start();

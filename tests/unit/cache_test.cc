@@ -415,7 +415,7 @@ TEST_F(CacheTest, AStalledPartialImageIsRemovedByClean) {
   FakeClock clock;
   clock_ = &clock;
   backend_.Put("a", 8 * kMiB);
-  backend_.Fail(Call::kFetch, {Errc::kAccessDenied, "no"}, "a", -1, kMiB);
+  backend_.Fail(Call::kFetch, {Errc::kAccessDenied, "no"}, "a", -1, 3 * kChunk);
   Open();
   { ExpectRead(*Image("a"), 0, 4096); }
   ASSERT_TRUE(WaitFor([&] { return cache_->StatusOf("a") && cache_->StatusOf("a")->state == ImageState::kPartial; }));
