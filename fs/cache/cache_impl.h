@@ -1,6 +1,7 @@
 // CacheImpl: the parts of the cache put together. Included by the cache_*.cc files and janitor.cc only.
 //
-//   cache.cc        start, stop, what the catalogue and the file system ask
+//   cache_start.cc  start and stop
+//   cache.cc        what the catalogue and the file system ask
 //   cache_host.cc   what CachedImage asks (ImageHost): room, files, fill retries, checksums
 //   cache_admin.cc  what operators ask: evict, prune, clean, queue, pins, figures
 //   janitor.cc      the clock-driven part: checkpoints, limits, cleaning, retries
@@ -87,10 +88,11 @@ class CacheImpl final : public Cache, public ImageHost {
   };
   enum class Reason { kEvicted, kStalled, kInvalid, kLost };
 
-  // Start and stop (cache.cc)
+  // Start and stop (cache_start.cc)
   Result<void> LockDirectory();
   Result<void> CheckWritable();
   void LoadRows(IndexContent content);
+  void StartWorkers(std::vector<QueueRow> queue);
   void Sweep(RowId below);
 
   // Opening (cache.cc)
@@ -166,6 +168,7 @@ class CacheImpl final : public Cache, public ImageHost {
   RowId sweep_below_ = 0;
   Nanos next_clean_ GUARDED_BY(mu_){0};  // monotonic
   Nanos next_touch_ GUARDED_BY(mu_){0};
+  Nanos next_trim_ GUARDED_BY(mu_){0};
   Thread janitor_;
 };
 

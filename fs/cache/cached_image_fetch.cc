@@ -17,8 +17,6 @@ namespace {
 
 constexpr uint64_t kMaxTransientBytes = 16 << 20;  // in memory, per image that has no room on disk
 constexpr uint64_t kBypassWindow = 4 << 20;        // readahead of an image that is not being stored
-constexpr Nanos kRateWindow = std::chrono::milliseconds(100);
-constexpr Nanos kGrowPause = std::chrono::seconds(5);
 
 uint64_t HashOf(std::span<const std::byte> data) { return XXH3_64bits(data.data(), data.size()); }
 
@@ -325,6 +323,15 @@ Result<std::shared_ptr<File>> CachedImage::EnsureFile() {
   return created;
 }
 
+void CachedImage::StoreEmpty() {
+  if (auto file = EnsureFile(); !file) return;
+  {
+    MutexLock lock(mu_);
+    dirty_ = true;
+  }
+  host_.OnDirty(shared_from_this());
+}
+
 // Wakes everyone this flight still owes something: on success they start over, on an error they get it.
 void CachedImage::EndFlight(const std::shared_ptr<Flight>& flight, const Result<void>& result) {
   Actions actions;
@@ -337,7 +344,9 @@ void CachedImage::EndFlight(const std::shared_ptr<Flight>& flight, const Result<
     } else {
       OrphansLocked(actions.fail);
       actions.error = result.error();
-      if (flight->fill || result.error().code == Errc::kStale) StopFillLocked(result.error(), actions);
+      const bool outdated = result.error().code == Errc::kStale || result.error().code == Errc::kNotFound;
+      if (flight->fill || outdated) StopFillLocked(result.error(), actions);
+      if (outdated) fill_retry_at_ = Nanos::max();  // this version will never be whole
     }
     if (present_.full()) StopFillLocked(std::nullopt, actions);
     PlanFillLocked(actions);
@@ -360,33 +369,6 @@ void CachedImage::OrphansLocked(OpList& out) {
     it = parked_.erase(it);
     out.emplace_back(&op);
   }
-}
-
-// How many extents of a fill are in flight is found by trying: twice as many, and if that is not faster by a sixth, back. A far
-// or throttled store ends up with all of them, a near one with one or two. True when there are to be more.
-bool CachedImage::AdaptFillLocked(uint64_t bytes) {
-  const Nanos now = host_.clock().Now();
-  if (window_start_.count() == 0 || now - window_start_ > std::chrono::seconds(3)) {
-    window_start_ = now;
-    window_bytes_ = 0;
-  }
-  window_bytes_ += bytes;
-  const Nanos window = now - window_start_;
-  if (window < kRateWindow || window_bytes_ < 2 * chunk_size_ * static_cast<uint64_t>(fill_parallel_)) return false;
-  rate_ = static_cast<double>(window_bytes_) / std::chrono::duration<double>(window).count();
-  window_start_ = now;
-  window_bytes_ = 0;
-
-  const int before = fill_parallel_;
-  if (rate_ > rate_before_growth_ * 1.17 && now >= grow_again_at_) {
-    rate_before_growth_ = rate_;
-    fill_parallel_ = std::min(host_.MaxFillFlights(), before * 2);
-  } else if (now >= grow_again_at_) {
-    fill_parallel_ = std::max(1, before / 2);
-    grow_again_at_ = now + kGrowPause;
-    rate_before_growth_ = 0;
-  }
-  return fill_parallel_ > before;
 }
 
 // ---------------------------------------------------------------------------------------------------- checking

@@ -3,11 +3,13 @@
 //   every second   checkpoint: for each image with new chunks  take what is dirty → fdatasync its file → one index transaction
 //                  limits: prune when over (a limit was lowered, or the file system fills up)
 //                  fills that failed are tried again when their back-off is over
-//   every 10 s     use (hits, last access) of images that have no new chunks
+//   every 10 s     use (hits, last access) of images that have no new chunks; free memory back to the system
 //   clean_interval stalled and invalid images
 //
 // The order in a checkpoint is the crash order: what is dirty is taken first, so that a chunk written after it waits for the
 // next round; the file is synced next; the index names the chunks last.
+#include <malloc.h>
+
 #include <algorithm>
 
 #include "fs/base/log.h"
@@ -18,6 +20,12 @@ namespace glintfs {
 namespace {
 constexpr Nanos kTick = std::chrono::seconds(1);
 constexpr Nanos kTouch = std::chrono::seconds(10);
+constexpr size_t kFreeMemory = 64 << 20;
+
+// A listing of 100,000 images takes hundreds of megabytes for a moment, which malloc would keep for ever.
+void ReturnFreeMemory() {
+  if (::mallinfo2().fordblks > kFreeMemory) ::malloc_trim(0);
+}
 }  // namespace
 
 void CacheImpl::RunJanitor(std::stop_token) {
@@ -58,9 +66,11 @@ void CacheImpl::Tick() {
   RetryFills();
   ReserveRows();
   const Nanos now = clock_.Now();
-  bool clean = false;
+  bool clean = false, trim = false;
   {
     MutexLock lock(mu_);
+    trim = now >= next_trim_;
+    if (trim) next_trim_ = now + kTouch;
     if (next_clean_.count() == 0) next_clean_ = now + limits_.clean_interval;
     if (now >= next_clean_) {
       clean = true;
@@ -68,6 +78,7 @@ void CacheImpl::Tick() {
     }
   }
   if (clean) Clean();
+  if (trim) ReturnFreeMemory();
 }
 
 Result<void> CacheImpl::Checkpoint() {

@@ -48,7 +48,6 @@ class ReadOp : public boost::intrusive::list_base_hook<boost::intrusive::link_mo
   };
   std::vector<Held> held_;
   uint64_t parked_on_ = 0;  // chunk; meaningful while parked
-  int64_t parked_since_ = 0;
   int failed_replies_ = 0;
 };
 

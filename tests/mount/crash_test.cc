@@ -106,8 +106,7 @@ TEST_F(Sigkill, KilledInTheMiddleOfFillsNoByteIsEverWrong) {
   constexpr size_t kSize = 12'000'000;
   std::vector<std::string> contents;
   for (int i = 0; i < kImages; ++i) contents.push_back(Put("disk" + std::to_string(i), kSize + i * 4097, 10 + i));
-  auto nginx = Nginx::Start(source_.path(),
-                            "limit_rate 1m;");  // a fill takes more than a second: checkpoints come in its middle
+  auto nginx = Nginx::Start(source_.path());
   // A fill takes two seconds, so that checkpoints come in its middle; what reads wait for is not limited.
   GlintfsMount mount(nginx->url(), "fill_rate=6M");
   const unsigned seed = std::random_device{}();

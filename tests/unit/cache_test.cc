@@ -348,6 +348,24 @@ TEST_F(CacheTest, WhatWasCachedIsServedAfterARestartWithTheSourceDown) {
   EXPECT_EQ(cache_->StatusOf("dir/a")->hits, 1u);
 }
 
+// A fill cut off goes on where it stopped, with the next read, be it of what is cached.
+TEST_F(CacheTest, AFillGoesOnAfterARestart) {
+  backend_.Put("a", 16 * kMiB);
+  backend_.SetBytesPerSecond(5'000'000);
+  Open();
+  { ExpectRead(*Image("a"), 0, 4096); }
+  ASSERT_TRUE(WaitFor([&] { return cache_->StatusOf("a")->cached_bytes > kMiB; }));
+  Reopen();
+  const uint64_t kept = cache_->StatusOf("a")->cached_bytes;
+  ASSERT_GT(kept, kMiB);
+  ASSERT_LT(kept, 16 * kMiB);
+  backend_.ResetCounters();
+  backend_.SetBytesPerSecond(0);
+  { ExpectRead(*Image("a"), 0, 4096); }
+  EXPECT_TRUE(WaitComplete("a"));
+  EXPECT_EQ(backend_.DeliveredBytes("a"), 16 * kMiB - kept);
+}
+
 TEST_F(CacheTest, LeftoversAreRemovedAtStart) {
   for (const char* name : {"kept", "lost", "short"}) backend_.Put(name, 2 * kMiB);
   Open();
