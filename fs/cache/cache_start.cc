@@ -113,6 +113,7 @@ CacheImpl::~CacheImpl() {
   }
   for (const auto& image : live) image->Abort({Errc::kCancelled, "glintfs is stopping"});
   fetches_->Stop();
+  for (const auto& image : live) image->DropFlights();
   retries.clear();
   live.clear();
   {

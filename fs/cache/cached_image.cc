@@ -207,6 +207,12 @@ void CachedImage::Abort(Error error) {
   Perform(std::move(actions));
 }
 
+void CachedImage::DropFlights() {
+  InFlight dropped;  // destroyed without the lock
+  MutexLock lock(mu_);
+  std::swap(dropped, in_flight_);
+}
+
 // ---------------------------------------------------------------------------------------------------- after the lock
 
 void CachedImage::Unparked(size_t reads) {

@@ -79,6 +79,9 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   // Every read, parked or to come, fails with `error`; flights end after the chunk they are at.
   void Abort(Error error);
 
+  // After the fetch workers have ended: lets go of flights that never ran (they hold the image, and it them).
+  void DropFlights();
+
   // For fetch workers: runs the flight to its end.
   void RunFlight(const std::shared_ptr<Flight>& flight, std::stop_token stop);
 
