@@ -178,7 +178,6 @@ PruneResult CacheImpl::RemoveImages(const std::vector<RowId>& rows, Reason reaso
       auto removed = storage_->Remove(layout::DataPath(row, gone.generation));
       if (!removed && removed.error().code != Errc::kNotFound) StorageFailed(removed.error());
     }
-    budget_.Remove(row);
     batch.remove_images.push_back(row);
     ++result.files;
     result.bytes += bytes;
@@ -202,8 +201,12 @@ PruneResult CacheImpl::RemoveImages(const std::vector<RowId>& rows, Reason reaso
     }
     Announce(Event::kRemoved, gone.info);
   }
+  const std::vector<RowId> removed = batch.remove_images;
   if (auto applied = index_->Apply(std::move(batch)); !applied)
     LogWarn("removed images stay in the index until the next start: {}", applied.error().message);
+  // Last: until then nobody gets the room. A power loss may bring an unlinked file back; without its row it is a leftover, but
+  // with it, and beside what took its place, the cache would start over its limit.
+  for (const RowId row : removed) budget_.Remove(row);
   return result;
 }
 

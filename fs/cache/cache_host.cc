@@ -29,8 +29,11 @@ Result<std::shared_ptr<File>> CacheImpl::CreateFile(RowId row, uint64_t size, ui
   {
     MutexLock lock(mu_);
     Entry* entry = table_.Find(row);
-    if (entry == nullptr) return Error{Errc::kCancelled, "the image was removed"};
-    generation = ++entry->row.generation;
+    if (entry != nullptr) generation = ++entry->row.generation;
+  }
+  if (generation == 0) {
+    budget_.Settle(row, overhead, false);
+    return Error{Errc::kCancelled, "the image was removed"};
   }
   auto file = storage_->Create(layout::DataPath(row, generation), size);
   budget_.Settle(row, overhead, file.has_value());

@@ -90,6 +90,7 @@ class CacheImpl final : public Cache, public ImageHost {
 
   // Start and stop (cache_start.cc)
   Result<void> LockDirectory();
+  void CloseIndex();
   Result<void> CheckWritable();
   void LoadRows(IndexContent content);
   void StartWorkers(std::vector<QueueRow> queue);

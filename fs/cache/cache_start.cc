@@ -123,14 +123,22 @@ CacheImpl::~CacheImpl() {
   janitor_wake_.NotifyAll();
   janitor_.Join();  // writes the last checkpoint
   verifier_.reset();
+  CloseIndex();
+}
+
+// The end counts as clean only if everything is in the index: else the next start has to look at what lies on the disk before
+// it adds to it.
+void CacheImpl::CloseIndex() {
   IndexBatch batch;
+  Result<void> closed;
   {
     MutexLock lock(mu_);
     batch.next_row = next_row_;
+    closed = last_checkpoint_;
   }
-  Result<void> closed = index_->Apply(std::move(batch));
+  if (closed) closed = index_->Apply(std::move(batch));
   if (closed) closed = index_->Close();
-  if (!closed) LogWarn("the index was not closed cleanly: {}", closed.error().message);
+  if (!closed) LogWarn("the cache is not closed cleanly: {}", closed.error().message);
 }
 
 Result<void> CacheImpl::LockDirectory() {
@@ -199,14 +207,18 @@ void CacheImpl::Sweep(RowId below) {
   const auto walked = storage_->Walk(layout::kData, [&](const Storage::Found& found) {
     const auto name = layout::ParseDataPath(found.path);
     MutexLock lock(mu_);
-    const Entry* entry = name ? table_.Find(name->row) : nullptr;
+    Entry* entry = name ? table_.Find(name->row) : nullptr;
     if (entry != nullptr && name->row >= below) return;
     if (entry == nullptr || entry->row.generation != name->generation || entry->row.info.size != found.size) {
       strange.push_back(found.path);
       return;
     }
     sound.insert(name->row);
-    if (found.allocated > entry->row.disk_bytes) grown.emplace_back(name->row, found.allocated - entry->row.disk_bytes);
+    // Only after an unclean end, when nothing was added yet: what an open image has grown by since the start is counted.
+    if (sweep_pending_ || found.allocated <= entry->row.disk_bytes) return;
+    grown.emplace_back(name->row, found.allocated - entry->row.disk_bytes);
+    entry->row.disk_bytes = found.allocated;
+    entry->changed = true;
   });
   if (!walked) {
     LogWarn("cannot look for leftovers: {}", walked.error().message);

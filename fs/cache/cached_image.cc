@@ -250,7 +250,8 @@ CachedImage::Dirty CachedImage::TakeDirty() {
   return dirty;
 }
 
-// A checkpoint failed. After a failed fdatasync the kernel may have dropped the pages: those chunks are suspect now.
+// A checkpoint failed. After a failed fdatasync the kernel calls the pages clean though they never reached the disk: they read
+// well until memory is short, and no later sync writes them. So these chunks are absent again; fetching writes them anew.
 void CachedImage::ReturnDirty(const Dirty& dirty, bool lost_writes) {
   bool report;
   {
@@ -258,8 +259,10 @@ void CachedImage::ReturnDirty(const Dirty& dirty, bool lost_writes) {
     for (const ChunkSegment& s : dirty.segments) {
       dirty_segments_.insert(s.segment);
       const uint64_t first = s.segment * ChunkSegment::kChunks;
-      for (uint64_t i = 0; lost_writes && i < s.hashes.size(); ++i)
-        if (present_.Has(first + i)) suspect_.Add(first + i);
+      for (uint64_t i = 0; lost_writes && i < s.hashes.size(); ++i) {
+        suspect_.Remove(first + i);
+        if (present_.Remove(first + i)) dropped_ = true;
+      }
     }
     dropped_ |= dirty.dropped;
     report = !std::exchange(dirty_, true);

@@ -42,7 +42,7 @@ namespace glintfs {
 class CachedImage : public std::enable_shared_from_this<CachedImage> {
  public:
   // `file` and `segments` as loaded from the index; both empty for a new image. `allocated` chunks are unknown to be holes
-  // when the file is not new: see StoreZeros.
+  // when the file is not new: see IsHole.
   struct Stored {
     std::shared_ptr<File> file;
     uint32_t generation = 0;
@@ -158,7 +158,7 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   void ServeEarly(uint64_t chunk, std::span<const std::byte> prefix);
   bool FinishChunk(Flight& flight, uint64_t chunk, std::span<const std::byte> data);
   bool StoreChunk(uint64_t chunk, std::span<const std::byte> data, bool zero);
-  Result<void> StoreZeros(File& file, uint64_t chunk, uint64_t length);
+  bool IsHole(const File& file, uint64_t chunk) const;
   Result<std::shared_ptr<File>> EnsureFile();
   void EndFlight(const std::shared_ptr<Flight>& flight, const Result<void>& result);
   bool AdaptFillLocked(uint64_t bytes) REQUIRES(mu_);

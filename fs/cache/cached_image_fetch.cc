@@ -278,12 +278,7 @@ bool CachedImage::StoreChunk(uint64_t chunk, std::span<const std::byte> data, bo
     MutexLock lock(mu_);
     charged = charged_.Has(chunk);
   }
-  if (zero && !charged && !preexisting_file_) return true;  // a hole, for certain
-  if (zero) {
-    auto stored = StoreZeros(**file, chunk, data.size());
-    if (!stored) host_.StorageFailed(stored.error());
-    return stored.has_value();
-  }
+  if (zero && !charged && (!preexisting_file_ || IsHole(**file, chunk))) return true;
   const uint64_t bytes = charged ? 0 : DiskBytes(data.size());
   if (bytes != 0 && !host_.Reserve(row_, bytes)) return false;
   auto written = (*file)->WriteAt(data, chunk * chunk_size_);
@@ -292,14 +287,11 @@ bool CachedImage::StoreChunk(uint64_t chunk, std::span<const std::byte> data, bo
   return written.has_value();
 }
 
-// An absent chunk of a file from an earlier run may hold bytes that were written but never committed: look, and overwrite
-// them. Its blocks were counted when the file was found.
-Result<void> CachedImage::StoreZeros(File& file, uint64_t chunk, uint64_t length) {
-  std::vector<std::byte> old(length);
-  GLINTFS_TRY(file.ReadAt(old, chunk * chunk_size_));
-  if (IsZero(old)) return {};
-  std::fill(old.begin(), old.end(), std::byte{0});
-  return file.WriteAt(old, chunk * chunk_size_);
+// An absent chunk of a file from an earlier run may hold bytes that were written but never committed. Then its zeros are
+// written like any other bytes.
+bool CachedImage::IsHole(const File& file, uint64_t chunk) const {
+  std::vector<std::byte> old(ChunkLength(chunk));
+  return file.ReadAt(old, chunk * chunk_size_) && IsZero(old);
 }
 
 Result<std::shared_ptr<File>> CachedImage::EnsureFile() {

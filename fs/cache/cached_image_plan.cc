@@ -12,7 +12,7 @@ namespace {
 // rate. A random read has less patience.
 constexpr uint64_t kNearBytes = 1 << 20;
 constexpr double kSoonSeconds = 0.05;
-constexpr double kSoonSecondsRandom = 0.001;
+constexpr double kSoonSecondsRandom = 0.02;
 // The least a demand flight takes over from a flight that has not started: a sequential reader would want it next anyway.
 constexpr uint64_t kTakeoverBytes = 1 << 20;
 constexpr uint64_t kReadaheadPiece = 4 << 20;

@@ -48,6 +48,7 @@ class Model {
     ImageId id;
     uint64_t offset;
     size_t length;
+    std::shared_ptr<CachedImage> image;  // a read holds its handle until it is answered
     std::future<ReadResult> result;
     bool excused;  // the source failed or had moved on at some time while it ran
   };
@@ -91,7 +92,8 @@ class Model {
     else if (dice < 98) Restart();
     else if (dice < 99) PowerLoss();
     else ToggleDisk();
-    EXPECT_LE(cache_->Stats().used_bytes, options_.limits.max_size);
+    ASSERT_LE(storage_->allocated(), options_.limits.max_size) << "after a roll of " << dice;
+    ASSERT_LE(cache_->Stats().used_bytes, options_.limits.max_size) << "after a roll of " << dice;
   }
 
   void OpenOne() {
@@ -110,7 +112,8 @@ class Model {
     const uint64_t offset = Roll(size + kChunk);
     const size_t length = 1 + Roll(Roll(3) ? 4096 : 5 * kChunk);
     const bool current = backend_.Info(handle.id.name).id == handle.id;
-    Pending read{handle.id, offset, length, StartRead(*handle.image, offset, length, ++reads_), failing_ || !current};
+    Pending read{handle.id, offset, length, handle.image, StartRead(*handle.image, offset, length, ++reads_),
+                 failing_ || !current};
     if (Roll(20) == 0 && handle.image->Cancel(reads_)) read.excused = true;
     pending_.push_back(std::move(read));
     if (pending_.size() > 30) Settle(false);
@@ -150,8 +153,12 @@ class Model {
         EXPECT_NE(result.error().code, Errc::kTimedOut);
         continue;
       }
-      ASSERT_TRUE(*result == backend_.Expected(read.id.name, read.id.version, read.offset, ExpectedLength(read)))
-          << "wrong bytes of " << read.id.name << " " << read.id.version << " at " << read.offset;
+      const auto expected = backend_.Expected(read.id.name, read.id.version, read.offset, ExpectedLength(read));
+      const auto differ = std::mismatch(result->begin(), result->end(), expected.begin(), expected.end()).first;
+      ASSERT_TRUE(*result == expected) << "wrong bytes of " << read.id.name << " " << read.id.version << ", read from "
+                                       << read.offset << " for " << result->size() << " of " << expected.size()
+                                       << ", wrong from " << read.offset + (differ - result->begin()) << " on, size "
+                                       << read.image->info().size;
     }
     pending_.clear();
   }
@@ -175,11 +182,11 @@ class Model {
   void PowerLoss() {
     Settle(false);
     auto dir = std::make_unique<TempDir>();
-    // The index first: whatever it names was synced before.
     sqlite::Database db;
     ASSERT_TRUE(db.Open(dir_->path() + "/index.db"));
-    ASSERT_TRUE(db.Execute(("VACUUM INTO '" + dir->path() + "/index.db'").c_str()));
-    auto storage = storage_->AfterPowerLoss(random_);
+    auto storage = storage_->AfterPowerLoss(random_, [&] {
+      EXPECT_TRUE(db.Execute(("VACUUM INTO '" + dir->path() + "/index.db'").c_str()));
+    });
     db.Close();
     handles_.clear();
     cache_.reset();

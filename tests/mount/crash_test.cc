@@ -16,17 +16,7 @@
 namespace glintfs::testing {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int kKills = 10;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr int kKills = 10;
-#else
-constexpr int kKills = 50;
-#endif
-#else
-constexpr int kKills = 50;
-#endif
+constexpr int kKills = kSanitized ? 10 : 50;
 
 class Sigkill : public MountTest {
  protected:

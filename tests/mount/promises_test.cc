@@ -60,8 +60,10 @@ TEST_F(Promises, ManyReadersOfOneColdImageCostItsSizeOnce) {
   std::string requests;
   for (const auto& entry : nginx->AccessLog())
     if (entry.method == "GET") requests += fmt::format("\n{} {} {}", entry.status, entry.range, entry.body_bytes);
-  // 1.00 ×: a request whose tail another reader took over may have bytes of it on the way already.
-  EXPECT_LT(static_cast<double>(nginx->BytesSent("/disk.raw")), static_cast<double>(content.size()) * 1.005) << requests;
+  // 1.00 ×: a chunk that another reader could not wait for comes twice. Under a sanitizer everything is ten times as slow, and
+  // patience runs out more often.
+  const double allowed = kSanitized ? 1.05 : 1.005;
+  EXPECT_LT(static_cast<double>(nginx->BytesSent("/disk.raw")), static_cast<double>(content.size()) * allowed) << requests;
 }
 
 TEST_F(Promises, AReaderWhoGoesAwayDoesNotUndoTheFill) {

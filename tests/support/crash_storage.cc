@@ -37,6 +37,7 @@ class CrashStorage::MemoryFile final : public File {
       if (it == node_->unsynced.end()) {
         const Page* old = Find(page);
         it = node_->unsynced.emplace(page, old ? *old : Page{}).first;
+        node_->lost.erase(page);
       }
       std::copy_n(data.begin() + static_cast<ptrdiff_t>(i), n, it->second.begin() + static_cast<ptrdiff_t>(in_page));
       i += n;
@@ -48,7 +49,9 @@ class CrashStorage::MemoryFile final : public File {
     AssertNoLockHeld();
     MutexLock lock(state_->mu);
     if (state_->sync_error) {
-      node_->unsynced.clear();  // as the kernel does: the pages are gone, and marked clean
+      node_->unsynced.swap(node_->lost);  // as the kernel does: the pages are marked clean, though they never reached the disk
+      node_->lost.merge(node_->unsynced);
+      node_->unsynced.clear();
       return *state_->sync_error;
     }
     for (auto& [page, bytes] : node_->unsynced) node_->durable[page] = bytes;
@@ -60,6 +63,7 @@ class CrashStorage::MemoryFile final : public File {
  private:
   const Page* Find(uint64_t page) const {
     if (auto it = node_->unsynced.find(page); it != node_->unsynced.end()) return &it->second;
+    if (auto it = node_->lost.find(page); it != node_->lost.end()) return &it->second;
     if (auto it = node_->durable.find(page); it != node_->durable.end()) return &it->second;
     return nullptr;
   }
@@ -68,7 +72,8 @@ class CrashStorage::MemoryFile final : public File {
   const std::shared_ptr<Node> node_;
 };
 
-std::unique_ptr<CrashStorage> CrashStorage::AfterPowerLoss(std::mt19937_64& random) {
+std::unique_ptr<CrashStorage> CrashStorage::AfterPowerLoss(std::mt19937_64& random,
+                                                           const std::function<void()>& copy_index) {
   auto after = std::make_unique<CrashStorage>();
   const auto survive = [&](const Node& node) {
     auto copy = std::make_shared<Node>();
@@ -80,6 +85,7 @@ std::unique_ptr<CrashStorage> CrashStorage::AfterPowerLoss(std::mt19937_64& rand
     return copy;
   };
   MutexLock lock(state_->mu);
+  copy_index();
   std::map<std::string, std::shared_ptr<Node>> files;
   for (const auto& [path, node] : state_->removed)
     if (random() % 3 == 0) files[path] = survive(*node);
@@ -108,6 +114,8 @@ uint64_t CrashStorage::allocated() {
   for (const auto& [path, node] : state_->files) {
     bytes += node->durable.size() * kPage;
     for (const auto& [page, content] : node->unsynced) bytes += node->durable.contains(page) ? 0 : kPage;
+    for (const auto& [page, content] : node->lost)
+      bytes += node->durable.contains(page) || node->unsynced.contains(page) ? 0 : kPage;
   }
   return bytes;
 }

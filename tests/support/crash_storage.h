@@ -20,7 +20,8 @@ class CrashStorage final : public Storage {
   CrashStorage() = default;
 
   // What a power loss now would leave: unsynced pages, new files and removals each survive or not, as `random` says.
-  std::unique_ptr<CrashStorage> AfterPowerLoss(std::mt19937_64& random);
+  // `copy_index` is called while nothing can be written or synced, so that both copies are of one instant.
+  std::unique_ptr<CrashStorage> AfterPowerLoss(std::mt19937_64& random, const std::function<void()>& copy_index);
 
   // The next calls fail; nullopt heals.
   void FailWrites(std::optional<Error> error);
@@ -40,6 +41,7 @@ class CrashStorage final : public Storage {
     uint64_t size = 0;
     std::map<uint64_t, Page> durable;
     std::map<uint64_t, Page> unsynced;  // newer than durable
+    std::map<uint64_t, Page> lost;      // a sync of these failed: still read from memory, never written unless anew
     bool created_durably = false;
   };
   struct State {
