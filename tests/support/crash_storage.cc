@@ -108,15 +108,17 @@ void CrashStorage::FailSyncs(std::optional<Error> error) {
   state_->sync_error = std::move(error);
 }
 
+uint64_t CrashStorage::Allocated(const Node& node) {
+  uint64_t pages = node.durable.size();
+  for (const auto& [page, content] : node.unsynced) pages += node.durable.contains(page) ? 0 : 1;
+  for (const auto& [page, content] : node.lost) pages += node.durable.contains(page) || node.unsynced.contains(page) ? 0 : 1;
+  return pages * kPage;
+}
+
 uint64_t CrashStorage::allocated() {
   MutexLock lock(state_->mu);
   uint64_t bytes = 0;
-  for (const auto& [path, node] : state_->files) {
-    bytes += node->durable.size() * kPage;
-    for (const auto& [page, content] : node->unsynced) bytes += node->durable.contains(page) ? 0 : kPage;
-    for (const auto& [page, content] : node->lost)
-      bytes += node->durable.contains(page) || node->unsynced.contains(page) ? 0 : kPage;
-  }
+  for (const auto& [path, node] : state_->files) bytes += Allocated(*node);
   return bytes;
 }
 
@@ -155,7 +157,7 @@ Result<void> CrashStorage::Walk(const std::string& directory, const std::functio
   {
     MutexLock lock(state_->mu);
     for (const auto& [path, node] : state_->files)
-      if (path.starts_with(directory + "/")) all.push_back({path, node->size, node->durable.size() * kPage});
+      if (path.starts_with(directory + "/")) all.push_back({path, node->size, Allocated(*node)});
   }
   for (const Found& file : all) found(file);
   return {};

@@ -52,6 +52,8 @@ class CrashStorage final : public Storage {
   };
   class MemoryFile;
 
+  static uint64_t Allocated(const Node& node);
+
   std::shared_ptr<State> state_ = std::make_shared<State>();
 };
 
