@@ -5,6 +5,8 @@
 // max_background bounds them); a scan of the list per finished chunk costs less than keeping a map right.
 #include "fs/cache/cached_image.h"
 
+#include <xxhash.h>
+
 #include <algorithm>
 #include <cassert>
 
@@ -23,6 +25,8 @@ ChunkSet AllChunks(const ChunkSet& like) {
 }
 
 }  // namespace
+
+uint64_t HashChunk(std::span<const std::byte> bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
 
 CachedImage::CachedImage(ImageInfo info, RowId row, uint64_t chunk_size, ImageHost& host, Stored stored)
     : info_(std::move(info)),
@@ -282,6 +286,49 @@ CachedImage::Progress CachedImage::progress() {
   if (chunks_ > 0 && present_.Has(chunks_ - 1)) p.cached_bytes -= chunk_size_ - ChunkLength(chunks_ - 1);
   if (fill_ && host_.clock().Now() - window_start_ > std::chrono::seconds(3)) p.fill_rate = 0;  // it has stalled
   return p;
+}
+
+// ---------------------------------------------------------------------------------------------------- checking
+
+void CachedImage::CheckRange(uint64_t offset, uint64_t length) {
+  if (length == 0 || offset >= info_.size) return;
+  const uint64_t last = (std::min(info_.size, offset + length) - 1) / chunk_size_;
+  for (uint64_t chunk = offset / chunk_size_; chunk <= last; ++chunk) CheckChunk(chunk);
+}
+
+bool CachedImage::CheckChunk(uint64_t chunk) {
+  std::vector<std::byte> buffer;
+  return ReadChecked(chunk, buffer);
+}
+
+bool CachedImage::ReadChecked(uint64_t chunk, std::vector<std::byte>& buffer) {
+  std::shared_ptr<File> file;
+  uint64_t want;
+  {
+    MutexLock lock(mu_);
+    if (!present_.Has(chunk)) return false;
+    file = file_;
+    want = hashes_[chunk];
+  }
+  buffer.resize(ChunkLength(chunk));
+  const auto read = file->ReadAt(buffer, chunk * chunk_size_);
+  const bool good = read && HashChunk(buffer) == want;
+  bool report = false, dropped = false;
+  {
+    MutexLock lock(mu_);
+    const bool was_suspect = suspect_.Remove(chunk);
+    if (!good) dropped = present_.Remove(chunk);
+    if (dropped) MarkDirtyLocked(chunk);
+    dropped_ |= dropped;
+    if (dropped || (was_suspect && suspect_.empty())) report = !std::exchange(dirty_, true);
+  }
+  if (dropped) {
+    host_.counters().bad_chunks.fetch_add(1, std::memory_order_relaxed);
+    LogWarn("{}: chunk {} on disk {}; it is dropped and will be fetched again", info_.id.name, chunk,
+            read ? "does not match its hash" : "cannot be read (" + read.error().message + ")");
+  }
+  if (report) host_.OnDirty(shared_from_this());
+  return good;
 }
 
 }  // namespace glintfs

@@ -39,6 +39,9 @@
 
 namespace glintfs {
 
+// The hash that the index keeps of a chunk: XXH3-64 (https://github.com/Cyan4973/xxHash), seed 0.
+uint64_t HashChunk(std::span<const std::byte> bytes);
+
 class CachedImage : public std::enable_shared_from_this<CachedImage> {
  public:
   // `file` and `segments` as loaded from the index; both empty for a new image. `allocated` chunks are unknown to be holes

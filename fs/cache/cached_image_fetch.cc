@@ -4,8 +4,6 @@
 //
 // A chunk's bytes count as present only after its pwrite returned; a checkpoint (janitor) syncs the file before the index
 // names the chunk. Zero chunks are holes: no blocks, no transfer back.
-#include <xxhash.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -17,8 +15,6 @@ namespace {
 
 constexpr uint64_t kMaxTransientBytes = 16 << 20;  // in memory, per image that has no room on disk
 constexpr uint64_t kBypassWindow = 4 << 20;        // readahead of an image that is not being stored
-
-uint64_t HashOf(std::span<const std::byte> data) { return XXH3_64bits(data.data(), data.size()); }
 
 bool IsZero(std::span<const std::byte> data) {
   return data.empty() || (data[0] == std::byte{0} && std::memcmp(data.data(), data.data() + 1, data.size() - 1) == 0);
@@ -125,7 +121,7 @@ void CachedImage::MarkHoles(const std::vector<Extent>& holes) {
       }
       if (!take || !StoreChunk(chunk, std::span(zeros).first(ChunkLength(chunk)), true)) continue;
       MutexLock lock(mu_);
-      hashes_[chunk] = HashOf(std::span(zeros).first(ChunkLength(chunk)));
+      hashes_[chunk] = HashChunk(std::span(zeros).first(ChunkLength(chunk)));
       present_.Add(chunk);
       MarkDirtyLocked(chunk);
     }
@@ -204,7 +200,7 @@ bool CachedImage::FinishChunk(Flight& flight, uint64_t chunk, std::span<const st
   }
   host_.counters().bytes_fetched[static_cast<int>(flight.urgency.load())].fetch_add(data.size(), std::memory_order_relaxed);
   const bool zero = !have && IsZero(data);
-  const uint64_t hash = have ? 0 : HashOf(data);
+  const uint64_t hash = have ? 0 : HashChunk(data);
   const bool stored = !have && StoreChunk(chunk, data, zero);
   Buffer transient;
   if (!have && !stored) transient = std::make_shared<const std::vector<std::byte>>(data.begin(), data.end());
@@ -361,49 +357,6 @@ void CachedImage::OrphansLocked(OpList& out) {
     it = parked_.erase(it);
     out.emplace_back(&op);
   }
-}
-
-// ---------------------------------------------------------------------------------------------------- checking
-
-void CachedImage::CheckRange(uint64_t offset, uint64_t length) {
-  if (length == 0 || offset >= info_.size) return;
-  const uint64_t last = (std::min(info_.size, offset + length) - 1) / chunk_size_;
-  for (uint64_t chunk = offset / chunk_size_; chunk <= last; ++chunk) CheckChunk(chunk);
-}
-
-bool CachedImage::CheckChunk(uint64_t chunk) {
-  std::vector<std::byte> buffer;
-  return ReadChecked(chunk, buffer);
-}
-
-bool CachedImage::ReadChecked(uint64_t chunk, std::vector<std::byte>& buffer) {
-  std::shared_ptr<File> file;
-  uint64_t want;
-  {
-    MutexLock lock(mu_);
-    if (!present_.Has(chunk)) return false;
-    file = file_;
-    want = hashes_[chunk];
-  }
-  buffer.resize(ChunkLength(chunk));
-  const auto read = file->ReadAt(buffer, chunk * chunk_size_);
-  const bool good = read && HashOf(buffer) == want;
-  bool report = false, dropped = false;
-  {
-    MutexLock lock(mu_);
-    const bool was_suspect = suspect_.Remove(chunk);
-    if (!good) dropped = present_.Remove(chunk);
-    if (dropped) MarkDirtyLocked(chunk);
-    dropped_ |= dropped;
-    if (dropped || (was_suspect && suspect_.empty())) report = !std::exchange(dirty_, true);
-  }
-  if (dropped) {
-    host_.counters().bad_chunks.fetch_add(1, std::memory_order_relaxed);
-    LogWarn("{}: chunk {} on disk {}; it is dropped and will be fetched again", info_.id.name, chunk,
-            read ? "does not match its hash" : "cannot be read (" + read.error().message + ")");
-  }
-  if (report) host_.OnDirty(shared_from_this());
-  return good;
 }
 
 }  // namespace glintfs
