@@ -17,13 +17,6 @@ namespace {
 
 constexpr int kMaxFailedReplies = 3;
 
-ChunkSet AllChunks(const ChunkSet& like) {
-  ChunkSet set(like.size());
-  std::vector<uint64_t> words(like.words().begin(), like.words().end());
-  set.LoadWords(0, words);
-  return set;
-}
-
 }  // namespace
 
 uint64_t HashChunk(std::span<const std::byte> bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
@@ -50,8 +43,8 @@ CachedImage::CachedImage(ImageInfo info, RowId row, uint64_t chunk_size, ImageHo
     present_.LoadWords(first / 64, std::span(s.present).first((here + 63) / 64));
     std::copy_n(s.hashes.begin(), here, hashes_.begin() + static_cast<ptrdiff_t>(first));
   }
-  charged_ = AllChunks(present_);
-  if (stored.suspect) suspect_ = AllChunks(present_);
+  charged_ = present_;
+  if (stored.suspect) suspect_ = present_;
 }
 
 CachedImage::~CachedImage() {
