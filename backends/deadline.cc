@@ -24,14 +24,16 @@ DeadlineTimer::~DeadlineTimer() {
   thread.Join();
 }
 
+// The thread is woken only when it would sleep too long: a wake-up per fetch is a context switch in a demand read's way.
 void DeadlineTimer::Add(std::shared_ptr<Entry> entry) {
+  const Nanos end = Clock::System().Now() + entry->limit;
   MutexLock lock(mu_);
   entries_.push_back(std::move(entry));
   if (!started_) {
     started_ = true;
     thread_ = Thread("deadline", [this](std::stop_token stop) { Run(stop); });
   }
-  changed_.NotifyAll();
+  if (end < wakes_at_) changed_.NotifyAll();
 }
 
 void DeadlineTimer::Remove(const Entry* entry) {
@@ -64,7 +66,8 @@ void DeadlineTimer::Run(std::stop_token) {
       const Nanos now = Clock::System().Now();
       Nanos next{0};
       due = TakeDue(now, next);
-      if (due.empty()) changed_.WaitFor(mu_, std::max(next - now, kShortest));
+      wakes_at_ = std::max(next, now + kShortest);
+      if (due.empty()) changed_.WaitFor(mu_, wakes_at_ - now);
     }
     for (const auto& entry : due) {
       entry->expired = true;

@@ -49,6 +49,7 @@ class DeadlineTimer {
   CondVar changed_;
   bool stopping_ GUARDED_BY(mu_) = false;
   std::vector<std::shared_ptr<Entry>> entries_ GUARDED_BY(mu_);
+  Nanos wakes_at_ GUARDED_BY(mu_){0};  // when the thread looks next, unless notified
   Thread thread_ GUARDED_BY(mu_);
   bool started_ GUARDED_BY(mu_) = false;
 };
