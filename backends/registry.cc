@@ -1,6 +1,7 @@
 #include "backends/registry.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -66,6 +67,8 @@ std::vector<std::string> KnownSchemes() {
 Result<std::unique_ptr<Backend>> MakeBackend(std::string_view source, const BackendOptions& options) {
   const size_t colon = source.find("://");
   const std::string_view name = source.starts_with('/') ? "dir" : source.substr(0, colon);
+  if (!options.ca_file.empty() && ::access(options.ca_file.c_str(), R_OK) != 0)
+    return ErrnoError(errno, "ca_file " + options.ca_file);
   const bool has_scheme = source.starts_with('/') || colon != std::string_view::npos;
   for (const Scheme& scheme : kSchemes) {
     if (!has_scheme || scheme.name != name) continue;

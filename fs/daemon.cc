@@ -112,6 +112,9 @@ Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::uniqu
   if (!trouble.empty()) {
     daemon->warning_ = fmt::format("source {} cannot be asked ({}): serving what is cached", source, trouble);
     LogWarn("{}", daemon->warning_);
+    // So that the catalogue knows it from the start, and goes on asking.
+    Catalog& catalog = *daemon->parts_->catalog;
+    catalog.List("", catalog.NewRequestId(), [](const Result<ListingPtr>&) {});
   }
   return daemon;
 }

@@ -199,6 +199,8 @@ void CacheImpl::Supersede(const ImageId& current) {
       }
     }
   }
+  for (const ImageInfo& info : retired)
+    LogInfo("{}: the source has another version now; this one serves only what is cached of it", info.id.name);
   Announce(Event::kInvalidated, retired);
 }
 

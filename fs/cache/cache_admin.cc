@@ -357,6 +357,8 @@ bool CacheImpl::IsPinned(std::string_view name) {
 Result<void> CacheImpl::Enqueue(const ImageInfo& info) {
   const ImageState state = StatusOf(info).state;
   if (state == ImageState::kComplete || state == ImageState::kVerified) return {};
+  if (!Fits(info.size))
+    return Error{Errc::kNoSpace, fmt::format("{} is larger than the cache (max_size)", info.id.name)};
   return queue_->Add(info.id.name);
 }
 

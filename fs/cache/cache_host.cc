@@ -78,8 +78,7 @@ bool CacheImpl::StorageUsable() {
 }
 
 bool CacheImpl::MayFill(uint64_t size) const {
-  const uint64_t max_size = max_size_;
-  return options_.fill == FillMode::kFull && (max_size == 0 || size <= max_size);
+  return options_.fill == FillMode::kFull && Fits(size);
 }
 
 int CacheImpl::MaxFillFlights() const {

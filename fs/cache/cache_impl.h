@@ -73,6 +73,7 @@ class CacheImpl final : public Cache, public ImageHost {
   void StorageFailed(const Error& error) override;
   bool StorageUsable() override;
   bool MayFill(uint64_t size) const override;
+  bool Fits(uint64_t size) const { return max_size_ == 0 || size <= max_size_; }
   int MaxFillFlights() const override;
   uint64_t FillExtentBytes() const override;
   void OnDirty(std::shared_ptr<CachedImage> image) override;

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "fs/base/log.h"
+#include "fs/base/size_text.h"
 #include "fs/cache/cache_impl.h"
 #include "fs/cache/layout.h"
 
@@ -59,6 +60,10 @@ Result<void> CacheImpl::Start() {
   }
   ReserveRows();
   UpdateHeadroom();
+  if (budget_.OverLimit()) {  // max_size was lowered
+    const PruneResult pruned = Prune(std::nullopt, false);
+    LogInfo("over the limit at start: {} images ({}) evicted", pruned.files, FormatSize(pruned.bytes));
+  }
   StartWorkers(std::move(queue));
   return {};
 }

@@ -191,9 +191,12 @@ void DoListXattr(fuse_req_t req, fuse_ino_t node, size_t size) {
 
 void DoOpen(fuse_req_t req, fuse_ino_t node, fuse_file_info* info) {
   Handle(req, [&](Request& request, Filesystem& fs) {
-    if (const int err = fs.Open(node, info->flags); err != 0) return request.Error(err);
+    bool keep_pages = false;
+    if (const int err = fs.Open(node, info->flags, &keep_pages); err != 0) return request.Error(err);
     info->fh = 0;
-    info->keep_cache = 1;  // content under a node never changes
+    // Content under a node never changes; but an image that failed its checksum and was cleaned is fetched and judged anew,
+    // under the node the kernel knows.
+    info->keep_cache = keep_pages ? 1 : 0;
     if (fuse_reply_open(request.Take(), info) == -ENOENT) fs.Release(node);
   });
 }

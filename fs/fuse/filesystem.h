@@ -110,7 +110,8 @@ class Filesystem {
   int GetAttributes(NodeId node, NodeReply& reply);
 
   // `flags` as for open(2). The node stays readable until Release.
-  int Open(NodeId node, int flags);
+  // `keep_pages`, if given: may the kernel keep the pages it has of this node?
+  int Open(NodeId node, int flags, bool* keep_pages = nullptr);
   void Release(NodeId node) { nodes_.RemoveOpen(node); }
   void Read(RequestId id, NodeId node, uint64_t offset, size_t length, std::unique_ptr<ReadReply> reply);
 

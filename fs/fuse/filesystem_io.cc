@@ -36,7 +36,7 @@ class Filesystem::ImageRead final : public ReadOp {
   const std::unique_ptr<ReadReply> reply_;
 };
 
-int Filesystem::Open(NodeId node, int flags) {
+int Filesystem::Open(NodeId node, int flags, bool* keep_pages) {
   const NodeInfoPtr info = nodes_.Find(node);
   if (!info) return ESTALE;
   if (info->is_directory) return EISDIR;
@@ -44,6 +44,7 @@ int Filesystem::Open(NodeId node, int flags) {
   if (catalog_.IsOutdated(info->image.id)) return ESTALE;
   auto image = opener_(info->image);
   if (!image) return ToErrno(image.error().code);
+  if (keep_pages != nullptr) *keep_pages = (*image)->HasContent();
   return nodes_.AddOpen(node, std::move(*image)) ? 0 : ESTALE;
 }
 

@@ -12,6 +12,7 @@ class OpenedFromCache final : public OpenedImage {
   explicit OpenedFromCache(std::shared_ptr<CachedImage> image) : image_(std::move(image)) {}
   void Read(std::unique_ptr<ReadOp> op) override { image_->Read(std::move(op)); }
   bool Cancel(uint64_t op_id) override { return image_->Cancel(op_id); }
+  bool HasContent() override { return image_->progress().chunks_present > 0; }
 
  private:
   const std::shared_ptr<CachedImage> image_;

@@ -20,6 +20,8 @@ class OpenedImage {
   // As CachedImage::Read and ::Cancel.
   virtual void Read(std::unique_ptr<ReadOp> op) = 0;
   virtual bool Cancel(uint64_t op_id) = 0;
+  // Is anything of it in the cache? If not, what the kernel still has of it may be of an image that was found wrong.
+  virtual bool HasContent() { return true; }
 };
 
 using ImageOpener = std::function<Result<std::shared_ptr<OpenedImage>>(const ImageInfo&)>;

@@ -201,6 +201,13 @@ TEST_F(Promises, AChecksumMismatchIsQuarantinedReportedAndNotServedAgain) {
   EXPECT_EQ(ReadErrno(mount / "disk.raw", 0), EIO);
   EXPECT_THAT(mount.LogText(), ::testing::HasSubstr("disk.raw"));
   EXPECT_EQ(mount.Get("/v1/status")["counters"]["checksum_failed"], 1);
+  // After a clean it is fetched and judged anew: the kernel's pages of it do not count.
+  EXPECT_TRUE(WaitFor([&] {
+    mount.Ctl({"clean"});
+    return Xattr(mount / "disk.raw", "user.glintfs.state") == "absent";
+  }));
+  ReadFile(mount / "disk.raw");
+  EXPECT_TRUE(mount.WaitForState("disk.raw", "invalid"));
 }
 
 TEST_F(Promises, AFullCacheDiskDoesNotFailReads) {

@@ -507,6 +507,28 @@ TEST_F(CacheTest, QueuedImagesAreCachedOneAfterTheOtherAndAFailedOneWaits) {
   EXPECT_TRUE(WaitFor([&] { return cache_->Queue().empty(); }));
 }
 
+TEST_F(CacheTest, WhatCannotFitIsNotQueued) {
+  options_.limits.max_size = 4 * kMiB;
+  backend_.Put("big", 5 * kMiB);
+  Open();
+  EXPECT_EQ(cache_->Enqueue(backend_.Info("big")).error().code, Errc::kNoSpace);
+  EXPECT_TRUE(cache_->Queue().empty());
+}
+
+TEST_F(CacheTest, ALowerLimitHoldsFromTheStart) {
+  for (const char* name : {"a", "b", "c"}) backend_.Put(name, 3 * kMiB);
+  Open();
+  for (const char* name : {"a", "b", "c"}) {
+    { ExpectRead(*Image(name), 0, 4096); }
+    ASSERT_TRUE(WaitComplete(name));
+  }
+  cache_.reset();
+  options_.limits.max_size = 4 * kMiB;
+  Open();
+  EXPECT_LE(DataBytesOnDisk(), 4 * kMiB);
+  EXPECT_EQ(cache_->List().size(), 1u);
+}
+
 TEST_F(CacheTest, TakingTheRunningImageOffTheQueueStopsIt) {
   options_.fill = FillMode::kDemand;
   backend_.Put("a", 64 * kMiB);
