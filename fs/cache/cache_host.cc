@@ -100,6 +100,7 @@ void CacheImpl::OnDirty(std::shared_ptr<CachedImage> image) {
       consider = entry->row.verdict == Verdict::kUnknown || entry->row.verdict == Verdict::kPending;
       entry->row.last_progress = clock_.WallNow();
     }
+    if (dirty_.empty()) first_dirty_at_ = Clock::System().Now();
     dirty_.push_back(image);
   }
   if (consider) verifier_->Consider(image);

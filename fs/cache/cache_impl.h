@@ -155,6 +155,7 @@ class CacheImpl final : public Cache, public ImageHost {
   std::unordered_set<std::string> queued_ GUARDED_BY(mu_);
   CacheLimits limits_ GUARDED_BY(mu_);
   std::vector<std::shared_ptr<CachedImage>> dirty_ GUARDED_BY(mu_);
+  Nanos first_dirty_at_ GUARDED_BY(mu_){0};  // when dirty_ ceased to be empty; real time
   std::unordered_map<RowId, Retry> retries_ GUARDED_BY(mu_);
   std::string storage_error_ GUARDED_BY(mu_);
   Nanos storage_retry_at_ GUARDED_BY(mu_){0};

@@ -13,6 +13,7 @@ namespace {
 constexpr uint64_t kNearBytes = 1 << 20;
 constexpr double kSoonSeconds = 0.05;
 constexpr double kSoonSecondsRandom = 0.02;
+constexpr double kPatienceWithReaders = 5;
 // The least a demand flight takes over from a flight that has not started: a sequential reader would want it next anyway.
 constexpr uint64_t kTakeoverBytes = 1 << 20;
 constexpr uint64_t kReadaheadPiece = 4 << 20;
@@ -54,12 +55,14 @@ uint64_t CachedImage::HurryLocked(Flight& flight, uint64_t chunk, uint64_t last,
   const uint64_t wanted_end = std::min(old_end, last + 1);
   if (flight.running) {
     const double wait = SecondsUntilLocked(flight, chunk);
+    // Behind another reader's own stream one waits longer than behind a fill.
+    const double scale = old_urgency <= Urgency::kReadahead ? kPatienceWithReaders : 1;
     const bool near = (chunk - flight.next) * chunk_size_ <= (random ? 0 : kNearBytes);
-    if (near || wait <= (random ? kSoonSecondsRandom : kSoonSeconds)) {
+    if (near || wait <= (random ? kSoonSecondsRandom : kSoonSeconds) * scale) {
       RaiseLocked(flight, Urgency::kDemand, actions);
       return old_end;
     }
-    if (wait <= kSoonSeconds) {
+    if (wait <= kSoonSeconds * scale) {
       AddFlightLocked(Urgency::kDemand, chunk, wanted_end, false, actions);
       return old_end;
     }

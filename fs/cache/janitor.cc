@@ -29,13 +29,21 @@ void ReturnFreeMemory() {
 }  // namespace
 
 void CacheImpl::RunJanitor(std::stop_token) {
+  Clock& clock = Clock::System();  // real time, whatever the clock of the cache says
   if (sweep_pending_) Sweep(sweep_below_);
   VerifyLeftOver();
   for (;;) {
     bool last;
     {
       MutexLock lock(mu_);
-      if (!stopping_ && !kicked_ && checkpoints_asked_ == checkpoints_done_) janitor_wake_.WaitFor(mu_, kTick);
+      // A second after the first chunk that waits for a checkpoint, not after the last round: a short fill then ends before
+      // its first fdatasync, which would cost as much as the fill.
+      const Nanos round_end = clock.Now() + kTick;
+      for (;;) {
+        const Nanos left = (dirty_.empty() ? round_end : first_dirty_at_ + kTick) - clock.Now();
+        if (stopping_ || kicked_ || checkpoints_asked_ != checkpoints_done_ || left <= Nanos(0)) break;
+        janitor_wake_.WaitFor(mu_, left);
+      }
       kicked_ = false;
       last = stopping_;
     }

@@ -40,7 +40,7 @@ uint64_t DiskBytes(const std::string& directory) {
 class Promises : public MountTest {};
 
 TEST_F(Promises, ManyReadersOfOneColdImageCostItsSizeOnce) {
-  const std::string content = Put("disk.raw", Dense(32'000'000, 1));
+  const std::string content = Put("disk.raw", Dense(64'000'000, 1));
   auto nginx = Nginx::Start(source_.path());
   GlintfsMount mount(nginx->url());
   mount.Start();
