@@ -150,20 +150,26 @@ void CacheImpl::OnStale(CachedImage& image) {
   Announce(Event::kInvalidated, retired);
 }
 
-// The last reference is gone. An image of which nothing was kept leaves no trace.
+// The last reference is gone. An image of which nothing was kept leaves no trace; who opens it meanwhile waits (`loading`) until
+// the budget has let go of the row, which is promised to that image again.
 void CacheImpl::OnDestroyed(RowId row) {
   bool forget = false;
   {
     MutexLock lock(mu_);
     Entry* entry = table_.Find(row);
-    if (entry != nullptr && !entry->stored && !entry->loading && entry->live.expired() && entry->row.generation == 0) {
-      forget = true;
-      promised_rows_[entry->row.info.id.source + '\0' + entry->row.info.id.name + '\0' + entry->row.info.id.version] = row;
+    forget = entry != nullptr && !entry->stored && !entry->loading && entry->live.expired() && entry->row.generation == 0;
+    if (forget) entry->loading = true;
+  }
+  budget_.Release(row);
+  if (forget) {
+    budget_.Remove(row);
+    MutexLock lock(mu_);
+    if (const Entry* entry = table_.Find(row)) {
+      const ImageId& id = entry->row.info.id;
+      promised_rows_[id.source + '\0' + id.name + '\0' + id.version] = row;
       table_.Remove(row);
     }
   }
-  budget_.Release(row);
-  if (forget) budget_.Remove(row);
   changed_.NotifyAll();
 }
 
