@@ -17,9 +17,10 @@ namespace {
 
 constexpr size_t kMaxPromisedRows = 200'000;
 
-std::string RowKey(const ImageId& id) { return id.source + '\0' + id.name + '\0' + id.version; }
 
 }  // namespace
+
+std::string RowKey(const ImageId& id) { return id.source + '\0' + id.name + '\0' + id.version; }
 
 std::string_view ImageStateName(ImageState state) {
   switch (state) {

@@ -165,8 +165,7 @@ void CacheImpl::OnDestroyed(RowId row) {
     budget_.Remove(row);
     MutexLock lock(mu_);
     if (const Entry* entry = table_.Find(row)) {
-      const ImageId& id = entry->row.info.id;
-      promised_rows_[id.source + '\0' + id.name + '\0' + id.version] = row;
+      promised_rows_[RowKey(entry->row.info.id)] = row;
       table_.Remove(row);
     }
   }

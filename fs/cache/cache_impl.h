@@ -24,6 +24,9 @@
 
 namespace glintfs {
 
+// The key of promised rows.
+std::string RowKey(const ImageId& id);
+
 class CacheImpl final : public Cache, public ImageHost {
  public:
   CacheImpl(CacheOptions options, Backend& backend, Clock& clock, std::unique_ptr<Storage> storage);
