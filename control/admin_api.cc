@@ -60,6 +60,7 @@ json StatusJson(const ServiceStatus& status, size_t queued) {
           {"source_reachable", status.source_reachable},
           {"fill", status.fill},
           {"chunk_size", status.chunk_size},
+          {"passthrough", {{"on", status.passthrough_refused.empty()}, {"refused", status.passthrough_refused}}},
           {"limits", LimitsJson(cache.limits)},
           {"use",
            {{"used_bytes", cache.used_bytes},

@@ -23,6 +23,7 @@ struct ServiceStatus {
   std::string source_error;  // why not, with when it was noticed
   std::string fill;          // "full" | "demand"
   uint64_t chunk_size = 0;
+  std::string passthrough_refused;  // why complete images are not read by the kernel itself; empty: they are
   CacheStats cache;
 };
 

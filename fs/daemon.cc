@@ -9,6 +9,7 @@
 #include "fs/base/clock.h"
 #include "fs/base/log.h"
 #include "fs/base/thread.h"
+#include "fs/cache/layout.h"
 #include "fs/catalog/catalog.h"
 #include "fs/fuse/filesystem.h"
 #include "fs/fuse/session.h"
@@ -54,6 +55,8 @@ SessionOptions MakeSessionOptions(const Options& options, const std::string& sou
   session.fsname = source;
   session.allow_other = options.allow_other;
   session.nonempty = options.nonempty;
+  session.passthrough = options.passthrough;
+  session.passthrough_probe = options.cache.directory + "/" + layout::kLock;
   return session;
 }
 
@@ -75,6 +78,7 @@ struct Daemon::Parts {
     control.reset();
     if (session) session->Stop();
     watcher.Join();
+    if (cache) cache->SetEventHandler(nullptr);
     service.reset();
     session.reset();
     if (catalog) catalog->Stop();
@@ -94,6 +98,8 @@ Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::uniqu
   GLINTFS_ASSIGN(const std::string trouble, AskSource(*parts->backend, kFirstAskLimit));
   GLINTFS_ASSIGN(parts->cache, Cache::Open(options.cache, *parts->backend, clock));
   parts->catalog = std::make_unique<Catalog>(MakeCatalogOptions(options), *parts->backend, *parts->cache, clock);
+  // So that it is known from the first question on, and the source is asked again.
+  if (!trouble.empty()) parts->catalog->CannotAsk({Errc::kUnavailable, trouble});
   parts->filesystem =
       std::make_unique<Filesystem>(MakeFsOptions(options, source), *parts->catalog, *parts->cache, clock);
   parts->service = std::make_unique<DaemonService>(options, *parts->backend, *parts->cache, *parts->catalog, clock);
@@ -102,19 +108,23 @@ Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::uniqu
     GLINTFS_ASSIGN(parts->control, ControlServer::Start(control, *parts->service));
   }
   GLINTFS_ASSIGN(parts->session, Session::Mount(MakeSessionOptions(options, source), *parts->filesystem));
+  parts->service->SetPassthrough(parts->session->passthrough_refused());
+  parts->cache->SetEventHandler([filesystem = parts->filesystem.get()](Cache::Event event, const ImageInfo& image) {
+    if (event == Cache::Event::kSealed) filesystem->OnSealed(image);
+  });
   parts->watcher = Thread("glintfs-watch", [session = parts->session.get(), on_unmounted](std::stop_token) {
     session->WaitUntilEnded();
     on_unmounted();
   });
   LogInfo("mounted {} at {}, cache {} of at most {}", source, options.mountpoint, options.cache.directory,
           FindSetting("max_size")->get(options));
+  const std::string& refused = parts->session->passthrough_refused();
+  LogInfo("passthrough {}", refused.empty() ? "on: the kernel reads complete images from the cache's files"
+                                            : "off: " + refused + "; complete images are read through glintfs, slower");
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(parts)));
   if (!trouble.empty()) {
     daemon->warning_ = fmt::format("source {} cannot be asked ({}): serving what is cached", source, trouble);
     LogWarn("{}", daemon->warning_);
-    // So that the catalogue knows it from the start, and goes on asking.
-    Catalog& catalog = *daemon->parts_->catalog;
-    catalog.List("", catalog.NewRequestId(), [](const Result<ListingPtr>&) {});
   }
   return daemon;
 }

@@ -68,7 +68,8 @@ void Reload(std::span<const std::string> args, const Surroundings& around, Daemo
 
 int Run(std::span<const std::string> args, const Surroundings& around, Options options) {
   if (auto checked = CheckPlaces(options); !checked) return Fail(kCannotMount, checked.error());
-  if (auto prepared = PrepareCacheDirectory(options); !prepared) return Fail(kCannotMount, prepared.error());
+  const auto made = PrepareCacheDirectory(options);  // kept to the end: what is empty then goes
+  if (!made) return Fail(kCannotMount, made.error());
 
   std::optional<Background> background;
   if (!options.foreground) {

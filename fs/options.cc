@@ -276,6 +276,9 @@ void AddMount(Table& t) {
   t.Add("allow_other", "", "yes for root, else no", kFixed, Flag(FIELD(allow_other)),
         "Users other than the one who mounts may use the mount, as permissions allow. noallow_other turns it off.");
   t.Add("nonempty", "no", "", kFixed, Flag(FIELD(nonempty)), "Mount over a directory that is not empty.");
+  t.Add("passthrough", "auto", "", kFixed, Choice<bool>(FIELD(passthrough), {{"auto", true}, {"off", false}}),
+        "auto: complete images are read by the kernel straight from the cache's files, at the speed of the disk, where it "
+        "can (Linux 6.9, root). off: all reads go through glintfs.");
 }
 
 void AddControlAndLog(Table& t) {

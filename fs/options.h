@@ -33,6 +33,7 @@ struct Options {
   uint32_t mode = 0444;       // permissions of files; a directory adds x where there is r
   bool allow_other = false;
   bool nonempty = false;
+  bool passthrough = true;    // where the kernel and our privileges allow it
 
   std::string control;        // path of the socket; empty: none
   std::string control_group;  // group that owns the socket; empty: the daemon's

@@ -26,7 +26,14 @@ ServiceStatus DaemonService::Status() {
   status.fill = FindSetting("fill")->get(options_);
   status.chunk_size = options_.cache.chunk_size;
   status.cache = cache_.Stats();
+  MutexLock lock(mu_);
+  status.passthrough_refused = passthrough_refused_;
   return status;
+}
+
+void DaemonService::SetPassthrough(std::string refused) {
+  MutexLock lock(mu_);
+  passthrough_refused_ = std::move(refused);
 }
 
 Result<void> DaemonService::QueueImage(std::string_view name) {

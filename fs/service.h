@@ -7,6 +7,7 @@
 #include "backends/backend.h"
 #include "control/service.h"
 #include "fs/base/clock.h"
+#include "fs/base/mutex.h"
 #include "fs/cache/cache.h"
 #include "fs/catalog/catalog.h"
 #include "fs/options.h"
@@ -18,6 +19,8 @@ class DaemonService final : public Service {
   // All arguments outlive the service.
   DaemonService(const Options& options, Backend& backend, Cache& cache, Catalog& catalog, Clock& clock);
 
+  // As Session::passthrough_refused. REQUIRES: once, before or while calls come in.
+  void SetPassthrough(std::string refused);
   // Ends the calls that wait for the source, with kCancelled; later ones fail at once.
   void Cancel() { stopping_.request_stop(); }
 
@@ -42,6 +45,8 @@ class DaemonService final : public Service {
   Clock& clock_;
   const Nanos started_;
   std::stop_source stopping_;
+  Mutex mu_;
+  std::string passthrough_refused_ GUARDED_BY(mu_) = "not mounted yet";
 };
 
 }  // namespace glintfs

@@ -111,18 +111,36 @@ Result<void> CheckPlaces(const Options& options) {
   return CheckNotInside(options);
 }
 
-Result<void> PrepareCacheDirectory(const Options& options) {
-  const stdfs::path directory(options.cache.directory);
+MadeDirectories::~MadeDirectories() {
+  for (auto path = paths_.rbegin(); path != paths_.rend(); ++path) ::rmdir(path->c_str());
+}
+
+Result<void> MadeDirectories::Make(const std::string& path, mode_t mode) {
+  if (::mkdir(path.c_str(), mode) == 0) {
+    paths_.push_back(path);
+    return {};
+  }
+  if (errno == EEXIST) return {};
+  return Refuse(fmt::format("cannot make {}: {}", path, std::error_code(errno, std::generic_category()).message()));
+}
+
+Result<MadeDirectories> PrepareCacheDirectory(const Options& options) {
+  stdfs::path directory(options.cache.directory);
+  if (!directory.has_filename()) directory = directory.parent_path();  // "/a/b/"
+  MadeDirectories made;
+  stdfs::path path;
+  for (const stdfs::path& component : directory) {
+    path /= component;
+    if (auto result = made.Make(path, path == directory ? 0700 : 0755); !result)
+      return Refuse(fmt::format("cache directory {}: {}", directory.string(), result.error().message));
+  }
   std::error_code error;
-  stdfs::create_directories(directory.parent_path(), error);
-  if (!error && ::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) error.assign(errno, std::generic_category());
-  if (error) return Refuse(fmt::format("cache directory {}: cannot make it: {}", directory.string(), error.message()));
   if (!stdfs::is_directory(directory, error))
     return Refuse(fmt::format("cache directory {} is not a directory", directory.string()));
   if (::access(directory.c_str(), R_OK | W_OK | X_OK) != 0)
     return Refuse(fmt::format("cache directory {} is not writable: {}", directory.string(),
                               std::error_code(errno, std::generic_category()).message()));
-  return {};
+  return made;
 }
 
 Result<std::string> AskSource(Backend& backend, Nanos limit) {

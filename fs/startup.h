@@ -1,8 +1,11 @@
 // What is looked at before anything is mounted, each failure one line that says what to do.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "backends/backend.h"
 #include "fs/base/result.h"
@@ -16,8 +19,23 @@ inline constexpr std::string_view kMountType = "fuse.glintfs";  // in mountinfo
 // nor it below them. The dead mount of a daemon that was killed is taken away first.
 Result<void> CheckPlaces(const Options& options);
 
+// Directories that were made for this start. Those that are still empty go with this object, so that a refused start leaves
+// none behind.
+class MadeDirectories {
+ public:
+  MadeDirectories() = default;
+  MadeDirectories(MadeDirectories&&) = default;
+  MadeDirectories& operator=(MadeDirectories&&) = delete;
+  ~MadeDirectories();
+
+  Result<void> Make(const std::string& path, mode_t mode);  // success too when it is there already
+
+ private:
+  std::vector<std::string> paths_;
+};
+
 // Makes the cache directory (0700) and its parents (0755) as needed; it must be writable.
-Result<void> PrepareCacheDirectory(const Options& options);
+Result<MadeDirectories> PrepareCacheDirectory(const Options& options);
 
 // Asks the source for its root, for at most `limit`. An error when it answers that there is nothing to mount; the
 // reason, with has_value(), when it could not be asked: then the mount serves what is cached. Empty: all is well.

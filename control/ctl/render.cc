@@ -119,6 +119,8 @@ std::string StatusText(const json& status) {
   Line(text, "Disk",
        fmt::format("{} of {} available", Size(use, "disk_available_bytes"), Size(use, "disk_total_bytes")));
   Line(text, "Images", ImagesLine(Part(status, "images")));
+  const json& passthrough = Part(status, "passthrough");
+  Line(text, "Passthrough", Flag(passthrough, "on") ? "on" : "off: " + Text(passthrough, "refused"));
   Line(text, "In flight",
        fmt::format("{} fetches, {} waiting, {} reads parked", Count(flight, "fetches_running"),
                    Count(flight, "fetches_waiting"), Count(flight, "reads_parked")));

@@ -63,11 +63,7 @@ Result<std::shared_ptr<CachedImage>> CacheImpl::OpenImage(const ImageInfo& info)
   const bool hit = image->progress().chunks_present > 0;
   {
     MutexLock lock(mu_);
-    if (Entry* entry = table_.Find(image->row())) {
-      entry->row.last_access = clock_.WallNow();
-      entry->row.hits += hit ? 1 : 0;
-      entry->changed = true;
-    }
+    if (Entry* entry = table_.Find(image->row())) NoteOpenLocked(*entry, hit);
   }
   return Handle(std::move(image));
 }
@@ -128,9 +124,11 @@ std::shared_ptr<CachedImage> CacheImpl::Use(const ImageInfo& info, Error& error)
     assert(entry != nullptr);  // in use since Acquire: nobody removes it
     entry->live = image;
     entry->loading = false;
+    if (entry->passed_through) image->MarkSealed();
   }
   changed_.NotifyAll();
   if (image->chunks() == 0 && !stored) image->StoreEmpty();
+  if (row.suspect && image->progress().complete) verifier_->Recheck(image);
   return image;
 }
 
@@ -217,6 +215,7 @@ void CacheImpl::Gone(std::string_view name) {
 void CacheImpl::SetEventHandler(std::function<void(Event, const ImageInfo&)> handler) {
   MutexLock lock(mu_);
   event_handler_ = std::move(handler);
+  while (announcing_ > 0) changed_.Wait(mu_);
 }
 
 void CacheImpl::Announce(Event event, const ImageInfo& info) {
@@ -224,8 +223,15 @@ void CacheImpl::Announce(Event event, const ImageInfo& info) {
   {
     MutexLock lock(mu_);
     handler = event_handler_;
+    if (!handler) return;
+    ++announcing_;
   }
-  if (handler) handler(event, info);
+  handler(event, info);
+  {
+    MutexLock lock(mu_);
+    --announcing_;
+  }
+  changed_.NotifyAll();
 }
 
 void CacheImpl::Announce(Event event, const std::vector<ImageInfo>& infos) {

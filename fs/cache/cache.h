@@ -24,6 +24,7 @@
 namespace glintfs {
 
 class CachedImage;
+class SealedImage;
 
 enum class FillMode { kFull, kDemand };
 
@@ -113,6 +114,15 @@ class Cache {
   // The source answered that `name` no longer exists: every version of it becomes invalid.
   virtual void Gone(std::string_view name) = 0;
 
+  // An image is sealed when it is complete, on disk and in the index, with no chunk left to check and, where the source has
+  // a checksum, verified. Cheap: for every lookup.
+  virtual std::optional<RowId> SealedRow(const ImageId& id) = 0;  // nullopt: it is not sealed
+  // Opens it as a whole. Null when it is not sealed any more.
+  virtual std::shared_ptr<SealedImage> OpenSealed(RowId row) = 0;
+  // A handle on it was opened (this counts as a hit) or closed. REQUIRES: a SealedImage of this row lives.
+  virtual void SealedOpened(RowId row) = 0;
+  virtual void SealedClosed(RowId row) = 0;
+
   virtual ImageStatus StatusOf(const ImageInfo& info) = 0;            // state kAbsent when nothing is known
   virtual std::optional<ImageStatus> StatusOf(std::string_view name) = 0;  // newest version
   virtual std::vector<ImageStatus> List() = 0;                         // by name
@@ -144,8 +154,9 @@ class Cache {
   // Everything written so far is durable when it returns.
   virtual Result<void> Checkpoint() = 0;
 
-  // Called without locks, from any thread, when an image becomes complete, verified, invalid or is removed.
-  enum class Event { kCompleted, kVerified, kInvalidated, kRemoved };
+  // Called without locks, from any thread, when an image becomes complete, verified, sealed, invalid or is removed.
+  enum class Event { kCompleted, kVerified, kSealed, kInvalidated, kRemoved };
+  // Once SetEventHandler returns no call of the handler before is under way; not to be called from one.
   virtual void SetEventHandler(std::function<void(Event, const ImageInfo&)> handler) = 0;
 };
 

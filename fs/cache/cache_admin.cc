@@ -27,6 +27,7 @@ ImageStatus CacheImpl::StatusLocked(const Entry& entry) {
   s.last_access = row.last_access;
   s.last_progress = row.last_progress;
   s.pinned = pins_.contains(row.info.id.name);
+  s.open_count = entry.sealed_opens;
   s.error = row.error;
   s.checksum = row.checksum;
   if (entry.invalid()) {
@@ -49,7 +50,7 @@ void CacheImpl::AddLive(ImageStatus& s, const std::shared_ptr<CachedImage>& live
     s.cached_bytes = progress.cached_bytes;
     s.filling = progress.filling;
     s.fill_rate = progress.fill_rate;
-    s.open_count = live->open_handles.load();
+    s.open_count += live->open_handles.load();
     if (s.error.empty()) s.error = progress.error;
     complete = progress.complete;
   }
@@ -171,6 +172,7 @@ PruneResult CacheImpl::RemoveImages(const std::vector<RowId>& rows, Reason reaso
       if (entry == nullptr) continue;
       gone = entry->row;
       table_.Remove(row);
+      damaged_.erase(row);
     }
     changed_.NotifyAll();
     const uint64_t bytes = budget_.BytesOf(row);
@@ -194,6 +196,9 @@ PruneResult CacheImpl::RemoveImages(const std::vector<RowId>& rows, Reason reaso
       case Reason::kInvalid:
         ++counters_.invalid_removed;
         LogInfo("{}: removed: {}", gone.info.id.name, gone.superseded ? "superseded" : "failed its checksum");
+        break;
+      case Reason::kDamaged:
+        LogWarn("{}: removed: a part of it on disk is bad; it is fetched anew when it is read", gone.info.id.name);
         break;
       case Reason::kLost:
         LogWarn("{}: its data file is gone or was replaced; it is fetched anew when it is read", gone.info.id.name);
@@ -235,6 +240,10 @@ Result<void> CacheImpl::EvictVersion(RowId row, std::string_view name) {
     if (auto it = retries_.find(row); it != retries_.end()) {
       retry = std::move(it->second.image);
       retries_.erase(it);
+    }
+    if (entry->sealed_opens > 0) {
+      retry = std::move(live);
+      return Error{Errc::kBusy, fmt::format("{} is open", name)};
     }
     if (live && live->open_handles.load() > 0) {
       retry = std::move(live);

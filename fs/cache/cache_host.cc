@@ -185,15 +185,25 @@ std::optional<Checksum> CacheImpl::FindChecksum(CachedImage& image, std::stop_to
   auto found = backend_.FindChecksum(image.info(), std::move(stop));
   if (!found) {
     LogDebug("{}: its checksum cannot be asked for now: {}", image.info().id.name, found.error().ToString());
-    return std::nullopt;
+  } else if (*found && !Digest::Make((*found)->algorithm)) {
+    LogWarn("{}: checksums of type {} are not known here; the image is not verified", image.info().id.name,
+            (*found)->algorithm);
+    found->reset();
   }
-  MutexLock lock(mu_);
-  Entry* entry = table_.Find(image.row());
-  if (entry == nullptr) return std::nullopt;
-  entry->row.checksum = *found;
-  entry->row.verdict = *found ? Verdict::kPending : Verdict::kNoChecksum;
-  entry->changed = true;
-  return *found;
+  {
+    MutexLock lock(mu_);
+    Entry* entry = table_.Find(image.row());
+    if (entry == nullptr) return std::nullopt;
+    entry->checksum_out_of_reach = !found;
+    if (found) {
+      entry->row.checksum = *found;
+      entry->row.verdict = *found ? Verdict::kPending : Verdict::kNoChecksum;
+      entry->changed = true;
+    }
+  }
+  if (found && *found) return *found;
+  AnnounceSealed(image.row());  // there is nothing to wait for
+  return std::nullopt;
 }
 
 void CacheImpl::VerifyPassed(CachedImage& image) {
@@ -210,6 +220,7 @@ void CacheImpl::VerifyPassed(CachedImage& image) {
   ++counters_.checksum_ok;
   LogInfo("{}: verified against the source's checksum", image.info().id.name);
   Announce(Event::kVerified, image.info());
+  AnnounceSealed(image.row());
 }
 
 // Before an image is called corrupt: the source may have moved on to a new version and a new checksum meanwhile.

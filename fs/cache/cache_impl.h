@@ -2,6 +2,7 @@
 //
 //   cache_start.cc  start and stop
 //   cache.cc        what the catalogue and the file system ask
+//   cache_sealed.cc complete images that are read past this process
 //   cache_host.cc   what CachedImage asks (ImageHost): room, files, fill retries, checksums
 //   cache_admin.cc  what operators ask: evict, prune, clean, queue, pins, figures
 //   janitor.cc      the clock-driven part: checkpoints, limits, cleaning, retries
@@ -20,6 +21,7 @@
 #include "fs/cache/image_host.h"
 #include "fs/cache/image_table.h"
 #include "fs/cache/index.h"
+#include "fs/cache/sealed_image.h"
 #include "fs/cache/verifier.h"
 
 namespace glintfs {
@@ -38,6 +40,10 @@ class CacheImpl final : public Cache, public ImageHost {
   Result<std::shared_ptr<CachedImage>> OpenImage(const ImageInfo& info) override;
   std::optional<ImageInfo> FindNewest(std::string_view name) override;
   std::vector<ListEntry> NamesIn(std::string_view directory) override;
+  std::optional<RowId> SealedRow(const ImageId& id) override;
+  std::shared_ptr<SealedImage> OpenSealed(RowId row) override;
+  void SealedOpened(RowId row) override;
+  void SealedClosed(RowId row) override;
   void Supersede(const ImageId& current) override;
   void Gone(std::string_view name) override;
   ImageStatus StatusOf(const ImageInfo& info) override;
@@ -82,6 +88,7 @@ class CacheImpl final : public Cache, public ImageHost {
   void OnDirty(std::shared_ptr<CachedImage> image) override;
   void OnFillEnded(CachedImage& image, std::optional<Error> error) override;
   void OnStale(CachedImage& image) override;
+  void OnDropped(RowId row) override;
   void OnDestroyed(RowId row) override;
 
  private:
@@ -90,7 +97,7 @@ class CacheImpl final : public Cache, public ImageHost {
     Nanos at{0};  // monotonic
     int tries = 0;
   };
-  enum class Reason { kEvicted, kStalled, kInvalid, kLost };
+  enum class Reason { kEvicted, kStalled, kInvalid, kDamaged, kLost };
 
   // Start and stop (cache_start.cc)
   Result<void> LockDirectory();
@@ -111,6 +118,13 @@ class CacheImpl final : public Cache, public ImageHost {
   RowId RowForLocked(const ImageId& id) REQUIRES(mu_);
   ImageStatus StatusLocked(const Entry& entry) REQUIRES(mu_);
   void AddLive(ImageStatus& status, const std::shared_ptr<CachedImage>& live);
+
+  // Sealed images (cache_sealed.cc)
+  bool SealedLocked(const Entry& entry) const REQUIRES(mu_);
+  void NoteOpenLocked(Entry& entry, bool hit) REQUIRES(mu_);
+  void AnnounceSealed(RowId row);
+  void MarkDamaged(RowId row);
+  void RemoveDamaged();
 
   // Removing (cache_admin.cc). REQUIRES: the rows were chosen as victims of the budget.
   PruneResult RemoveImages(const std::vector<RowId>& rows, Reason reason);
@@ -160,9 +174,11 @@ class CacheImpl final : public Cache, public ImageHost {
   std::vector<std::shared_ptr<CachedImage>> dirty_ GUARDED_BY(mu_);
   Nanos first_dirty_at_ GUARDED_BY(mu_){0};  // when dirty_ ceased to be empty; real time
   std::unordered_map<RowId, Retry> retries_ GUARDED_BY(mu_);
+  std::unordered_set<RowId> damaged_ GUARDED_BY(mu_);  // to be removed once they are not in use
   std::string storage_error_ GUARDED_BY(mu_);
   Nanos storage_retry_at_ GUARDED_BY(mu_){0};
   std::function<void(Event, const ImageInfo&)> event_handler_ GUARDED_BY(mu_);
+  int announcing_ GUARDED_BY(mu_) = 0;  // calls of it that are under way
   // Janitor
   bool stopping_ GUARDED_BY(mu_) = false;
   bool kicked_ GUARDED_BY(mu_) = false;

@@ -111,7 +111,7 @@ CachedImage::Decision CachedImage::DecideLocked(std::unique_ptr<ReadOp>& op, boo
   if (absent <= last) DemandLocked(absent, last, first && !readahead_.last_was_sequential(), actions);
   if (ahead) AheadLocked(*ahead, actions);
   const Nanos now = host_.clock().Now();
-  if (first && !fill_ && !present_.full() && now >= fill_retry_at_ && host_.MayFill(info_.size)) {
+  if (first && !fill_ && !present_.full() && !sealed_ && now >= fill_retry_at_ && host_.MayFill(info_.size)) {
     fill_ = Urgency::kBackground;
     fill_cursor_ = std::min(absent, chunks_);
   }
@@ -320,8 +320,24 @@ bool CachedImage::ReadChecked(uint64_t chunk, std::vector<std::byte>& buffer) {
     LogWarn("{}: chunk {} on disk {}; it is dropped and will be fetched again", info_.id.name, chunk,
             read ? "does not match its hash" : "cannot be read (" + read.error().message + ")");
   }
+  if (dropped) host_.OnDropped(row_);
   if (report) host_.OnDirty(shared_from_this());
   return good;
+}
+
+void CachedImage::CheckIfSuspect(uint64_t chunk) {
+  {
+    MutexLock lock(mu_);
+    if (!suspect_.Has(chunk)) return;
+  }
+  CheckChunk(chunk);
+}
+
+bool CachedImage::Seal() {
+  MutexLock lock(mu_);
+  if (failed_ || !present_.full() || !suspect_.empty()) return false;
+  sealed_ = true;
+  return true;
 }
 
 }  // namespace glintfs

@@ -88,6 +88,11 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   // For fetch workers: runs the flight to its end.
   void RunFlight(const std::shared_ptr<Flight>& flight, std::stop_token stop);
 
+  // From now on nothing is written to the data file: an absent chunk is fetched for who reads it and not kept. Seal does it only
+  // if every chunk is present and none suspect.
+  void MarkSealed() { sealed_ = true; }
+  bool Seal();
+
   // What the next checkpoint has to store. Take it, sync `file`, then commit; give it back if that failed.
   struct Dirty {
     std::shared_ptr<File> file;
@@ -114,6 +119,9 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
     std::string error;     // of the last fill
   };
   Progress progress();
+
+  // Checks one chunk against its hash if it is suspect; see ReadChecked.
+  void CheckIfSuspect(uint64_t chunk);
 
   // Handles that readers hold, as opposed to references from workers.
   std::atomic<int> open_handles{0};
@@ -175,6 +183,7 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   const uint64_t chunk_size_;
   const uint64_t chunks_;
   ImageHost& host_;
+  std::atomic<bool> sealed_{false};
   const bool preexisting_file_;  // may hold bytes in absent chunks, from before an unclean end
 
   Mutex mu_;

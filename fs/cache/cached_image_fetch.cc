@@ -266,7 +266,7 @@ bool CachedImage::AddTransientLocked(uint64_t chunk, const Buffer& bytes, bool w
 
 // True when the chunk is on its way to the disk. Whatever the cache directory says, the read goes on: false means "not kept".
 bool CachedImage::StoreChunk(uint64_t chunk, std::span<const std::byte> data, bool zero) {
-  if (!host_.StorageUsable()) return false;
+  if (sealed_ || !host_.StorageUsable()) return false;
   auto file = EnsureFile();
   if (!file) return false;
   bool charged;

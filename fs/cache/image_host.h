@@ -58,6 +58,7 @@ class ImageHost {
   virtual void OnDirty(std::shared_ptr<CachedImage> image) = 0;       // has something for the next checkpoint
   virtual void OnFillEnded(CachedImage& image, std::optional<Error> error) = 0;
   virtual void OnStale(CachedImage& image) = 0;                       // the source has another version
+  virtual void OnDropped(RowId row) = 0;                              // a chunk that was present turned out bad
   virtual void OnDestroyed(RowId row) = 0;                            // from ~CachedImage
 };
 

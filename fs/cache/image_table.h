@@ -24,6 +24,13 @@ struct Entry {
   bool changed = false;             // use, verdict … differ from the index
   bool announced = false;           // its completion was told
 
+  // See cache_sealed.cc.
+  int sealed_opens = 0;                // handles that read past this process
+  bool passed_through = false;         // it was, since start: its file is not to change
+  bool damaged = false;                // a chunk was found bad, and the row does not say so yet
+  bool seal_announced = false;
+  bool checksum_out_of_reach = false;  // the source could not be asked for it
+
   bool invalid() const { return row.superseded || row.verdict == Verdict::kFailed; }
 };
 

@@ -71,6 +71,7 @@ void CacheImpl::Tick() {
     const PruneResult pruned = Prune(std::nullopt, false);
     if (pruned.files > 0) LogInfo("over the limit: {} images ({}) evicted", pruned.files, FormatSize(pruned.bytes));
   }
+  RemoveDamaged();
   RetryFills();
   ReserveRows();
   const Nanos now = clock_.Now();
@@ -135,8 +136,9 @@ Result<void> CacheImpl::CheckpointNow() {
       entry->row.chunks_present = items[i].dirty.chunks_present;
       entry->row.suspect = items[i].dirty.suspect;
       entry->row.disk_bytes = disk_bytes[i];
+      if (!entry->passed_through) entry->damaged = false;  // chunks_present tells it now
       if (items[i].dirty.dropped) {
-        entry->announced = false;
+        entry->announced = entry->seal_announced = false;
         if (entry->row.verdict == Verdict::kVerified) entry->row.verdict = Verdict::kPending;
       }
       entry->changed = false;
@@ -160,7 +162,7 @@ Result<void> CacheImpl::CheckpointNow() {
 }
 
 void CacheImpl::NoteCheckpointed(const std::shared_ptr<CachedImage>& image) {
-  bool completed = false, verify = false;
+  bool completed = false, verify = false, recheck = false;
   {
     MutexLock lock(mu_);
     Entry* entry = table_.Find(image->row());
@@ -169,9 +171,12 @@ void CacheImpl::NoteCheckpointed(const std::shared_ptr<CachedImage>& image) {
     completed = entry->row.chunks_present == image->chunks() && !entry->announced;
     if (completed) entry->announced = true;
     verify = entry->row.verdict == Verdict::kUnknown || entry->row.verdict == Verdict::kPending;
+    recheck = completed && entry->row.suspect;
   }
+  AnnounceSealed(image->row());
   if (!completed) return;
   if (verify) verifier_->Consider(image);  // keeps it until the verdict, though nobody else may use it any more
+  if (recheck) verifier_->Recheck(image);
   LogInfo("{}: complete ({})", image->info().id.name, FormatSize(image->info().size));
   Announce(Event::kCompleted, image->info());
 }

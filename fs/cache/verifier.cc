@@ -78,12 +78,20 @@ void Verifier::Consider(const std::shared_ptr<CachedImage>& image) {
   wake_.NotifyAll();
 }
 
+void Verifier::Recheck(const std::shared_ptr<CachedImage>& image) {
+  {
+    MutexLock lock(mu_);
+    rechecks_.push_back(image);
+  }
+  wake_.NotifyAll();
+}
+
 void Verifier::Run(std::stop_token stop) {
   for (;;) {
-    std::vector<std::shared_ptr<CachedImage>> fresh;
+    std::vector<std::shared_ptr<CachedImage>> fresh, recheck;
     {
       MutexLock lock(mu_);
-      if (considered_.empty() && !stopping_) {
+      if (considered_.empty() && rechecks_.empty() && !stopping_) {
         if (hashing_.empty())
           wake_.Wait(mu_);
         else
@@ -91,7 +99,11 @@ void Verifier::Run(std::stop_token stop) {
       }
       if (stopping_) return;
       fresh.swap(considered_);
+      recheck.swap(rechecks_);
     }
+    for (const auto& image : recheck)
+      for (uint64_t chunk = 0; chunk < image->chunks() && !stop.stop_requested(); ++chunk) image->CheckIfSuspect(chunk);
+    recheck.clear();
     for (const auto& image : fresh) {
       if (auto known = hashing_.find(image->row()); known != hashing_.end()) {
         known->second->image = image;
@@ -100,11 +112,7 @@ void Verifier::Run(std::stop_token stop) {
       const auto checksum = callbacks_.find_checksum(*image, stop);
       if (!checksum) continue;
       auto digest = Digest::Make(checksum->algorithm);
-      if (!digest) {
-        LogWarn("{}: checksums of type {} are not known here; the image is not verified", image->info().id.name,
-                checksum->algorithm);
-        continue;
-      }
+      if (!digest) continue;  // find_checksum knows better
       hashing_[image->row()] = std::make_unique<Hashing>(Hashing{image, nullptr, *checksum, std::move(digest), 0});
     }
     for (auto it = hashing_.begin(); it != hashing_.end();) it = Follow(*it->second, stop) ? std::next(it) : hashing_.erase(it);

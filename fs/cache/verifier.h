@@ -36,6 +36,8 @@ class Verifier {
 
   // Starts to follow this image, if it does not already.
   void Consider(const std::shared_ptr<CachedImage>& image);
+  // Checks the chunks of a complete image that are suspect, in the background, so that it need not be done read by read.
+  void Recheck(const std::shared_ptr<CachedImage>& image);
   void Stop();
 
  private:
@@ -49,6 +51,7 @@ class Verifier {
   Mutex mu_;
   CondVar wake_;
   std::vector<std::shared_ptr<CachedImage>> considered_ GUARDED_BY(mu_);
+  std::vector<std::shared_ptr<CachedImage>> rechecks_ GUARDED_BY(mu_);
   bool stopping_ GUARDED_BY(mu_) = false;
   std::map<RowId, std::unique_ptr<Hashing>> hashing_;  // the thread's own
   Thread thread_;

@@ -146,6 +146,11 @@ Result<CatalogEntry> Catalog::LookupAndWait(const std::string& name, std::stop_t
   return *outcome->entry;
 }
 
+void Catalog::CannotAsk(const Error& error) {
+  health_.End(health_.Begin(), &error);
+  WakeTimer();
+}
+
 // ---- The timer
 
 void Catalog::WakeTimer() {

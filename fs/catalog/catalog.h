@@ -73,6 +73,8 @@ class Catalog {
   // True when the source is known to hold another version, or none, or refused this one: an open should look up again.
   bool IsOutdated(const ImageId& id);
 
+  // Somebody else asked the source and got no answer: it is in trouble until it answers. `error` is a cannot-ask one.
+  void CannotAsk(const Error& error);
   Health health() { return health_.Get(); }
   // Fails everything that waits, ends the threads. For before the destructor, when replies must still find their
   // session.

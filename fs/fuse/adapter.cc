@@ -24,6 +24,7 @@
 
 #include "fs/base/log.h"
 #include "fs/fuse/request.h"
+#include "fs/fuse/wire.h"
 
 namespace glintfs {
 namespace {
@@ -191,13 +192,13 @@ void DoListXattr(fuse_req_t req, fuse_ino_t node, size_t size) {
 
 void DoOpen(fuse_req_t req, fuse_ino_t node, fuse_file_info* info) {
   Handle(req, [&](Request& request, Filesystem& fs) {
-    bool keep_pages = false;
-    if (const int err = fs.Open(node, info->flags, &keep_pages); err != 0) return request.Error(err);
+    OpenReply reply;
+    if (const int err = fs.Open(node, info->flags, reply); err != 0) return request.Error(err);
     info->fh = 0;
     // Content under a node never changes; but an image that failed its checksum and was cleaned is fetched and judged anew,
     // under the node the kernel knows.
-    info->keep_cache = keep_pages ? 1 : 0;
-    if (fuse_reply_open(request.Take(), info) == -ENOENT) fs.Release(node);
+    info->keep_cache = reply.keep_pages ? 1 : 0;
+    if (ReplyOpen(request.Take(), *info, reply.backing_id) == -ENOENT) fs.Release(node);
   });
 }
 

@@ -40,6 +40,7 @@ Filesystem::Filesystem(FsOptions options, Catalog& catalog, Cache& cache, Clock&
       opener_(opener ? std::move(opener) : CacheOpener(cache)),
       catalog_(catalog),
       cache_(cache),
+      passthrough_(std::make_shared<Passthrough>([this] { return names_waiting_.load(); })),
       // So that a handle from before a restart is not taken for one of ours.
       next_handle_(static_cast<uint64_t>(clock.WallNow().count())) {}
 
@@ -102,13 +103,29 @@ void Filesystem::Lookup(RequestId id, NodeId parent, std::string_view name, Look
   if (name.empty() || name.find('/') != name.npos) return done(EINVAL, {});
   if (name.size() > kNameMax) return done(ENAMETOOLONG, {});
   const std::string path = Join(directory->name, name);
+  ++names_waiting_;
   catalog_.Lookup(path, id, [this, path, done = std::move(done)](Result<CatalogEntry> entry) {
+    --names_waiting_;
     if (!entry) return done(ToErrno(entry.error().code), {});
-    const auto found = entry->is_directory ? nodes_.LookUpDirectory(path)
-                                           : nodes_.LookUpImage(entry->row, Residency::kPartial, entry->image);
-    done(0, ReplyFor(found, entry->valid_for));
+    const auto found = entry->is_directory ? nodes_.LookUpDirectory(path) : LookUpImage(*entry);
+    done(0, ReplyFor(found, passthrough_->decided() ? entry->valid_for : Nanos(0)));
   });
   if (!Requests::EndedHere(id)) requests_.Park(id, [this, id] { catalog_.Cancel(id); });
+}
+
+NodeTable::Found Filesystem::LookUpImage(const CatalogEntry& entry) {
+  if (passthrough_->on()) {
+    if (const auto row = cache_.SealedRow(entry.image.id)) return nodes_.LookUpImage(*row, Residency::kComplete, entry.image);
+  }
+  return nodes_.LookUpImage(entry.row, Residency::kPartial, entry.image);
+}
+
+void Filesystem::OnSealed(const ImageInfo& image) {
+  if (!passthrough_->on()) return;
+  const std::string& path = image.id.name;
+  const std::string parent = ParentOf(path);
+  if (const auto node = nodes_.FindDirectory(parent))
+    passthrough_->InvalidateSoon(*node, parent.empty() ? path : path.substr(parent.size() + 1));
 }
 
 // For NFS export: the kernel finds the way from a node it was handed to the root.

@@ -11,6 +11,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -23,6 +24,7 @@
 #include "fs/catalog/catalog.h"
 #include "fs/fuse/node_table.h"
 #include "fs/fuse/opened_image.h"
+#include "fs/fuse/passthrough.h"
 #include "fs/fuse/requests.h"
 
 namespace glintfs {
@@ -86,6 +88,11 @@ class ReadReply {
   virtual void Fail(int err) = 0;
 };
 
+struct OpenReply {
+  bool keep_pages = false;  // may the kernel keep the pages it has of this node?
+  int32_t backing_id = 0;   // when not 0: it reads the file it knows by this number
+};
+
 class Filesystem {
  public:
   using LookupDone = std::function<void(int err, const NodeReply& reply)>;
@@ -104,14 +111,18 @@ class Filesystem {
   void InterruptAll() { requests_.InterruptAll(); }
   size_t requests_outstanding() const { return requests_.outstanding(); }
 
+  // Off until a session turns it on.
+  Passthrough& passthrough() { return *passthrough_; }
+  // From now on the image is to be read past this process; called from any thread.
+  void OnSealed(const ImageInfo& image);
+
   // Adds one lookup to the node it answers with; Forget takes them away.
   void Lookup(RequestId id, NodeId parent, std::string_view name, LookupDone done);
   void Forget(NodeId node, uint64_t count) { nodes_.Forget(node, count); }
   int GetAttributes(NodeId node, NodeReply& reply);
 
   // `flags` as for open(2). The node stays readable until Release.
-  // `keep_pages`, if given: may the kernel keep the pages it has of this node?
-  int Open(NodeId node, int flags, bool* keep_pages = nullptr);
+  int Open(NodeId node, int flags, OpenReply& reply);
   void Release(NodeId node) { nodes_.RemoveOpen(node); }
   void Read(RequestId id, NodeId node, uint64_t offset, size_t length, std::unique_ptr<ReadReply> reply);
 
@@ -133,8 +144,11 @@ class Filesystem {
   class ImageRead;
   class Snapshot;
 
+  int OpenComplete(NodeId node, const NodeInfo& info, OpenReply& reply);
+  int OpenPartial(NodeId node, const NodeInfo& info, OpenReply& reply);
   Attributes AttributesOf(const NodeInfo& info) const;
   NodeReply ReplyFor(const NodeTable::Found& found, Nanos entry_timeout) const;
+  NodeTable::Found LookUpImage(const CatalogEntry& entry);
   void LookUpDots(const NodeInfo& parent, std::string_view name, const LookupDone& done);
   std::shared_ptr<const Snapshot> FindSnapshot(uint64_t handle, NodeId node);
   void KeepSnapshot(uint64_t handle, NodeId node, std::shared_ptr<const Snapshot> snapshot);
@@ -147,6 +161,8 @@ class Filesystem {
   Catalog& catalog_;
   Cache& cache_;
   Requests requests_;
+  const std::shared_ptr<Passthrough> passthrough_;  // outlived by the images that are open
+  std::atomic<int> names_waiting_{0};               // lookups and listings that wait for the source
   NodeTable nodes_;
 
   struct DirectoryHandle {

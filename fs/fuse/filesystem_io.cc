@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "fs/base/log.h"
 #include "fs/fuse/errno_table.h"
 #include "fs/fuse/filesystem.h"
 
@@ -36,16 +37,40 @@ class Filesystem::ImageRead final : public ReadOp {
   const std::unique_ptr<ReadReply> reply_;
 };
 
-int Filesystem::Open(NodeId node, int flags, bool* keep_pages) {
+int Filesystem::Open(NodeId node, int flags, OpenReply& reply) {
   const NodeInfoPtr info = nodes_.Find(node);
   if (!info) return ESTALE;
   if (info->is_directory) return EISDIR;
   if ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_TRUNC | O_CREAT)) != 0) return EROFS;
   if (catalog_.IsOutdated(info->image.id)) return ESTALE;
-  auto image = opener_(info->image);
+  return ResidencyOf(node) == Residency::kComplete ? OpenComplete(node, *info, reply) : OpenPartial(node, *info, reply);
+}
+
+int Filesystem::OpenPartial(NodeId node, const NodeInfo& info, OpenReply& reply) {
+  auto image = opener_(info.image);
   if (!image) return ToErrno(image.error().code);
-  if (keep_pages != nullptr) *keep_pages = (*image)->HasContent();
+  reply.keep_pages = (*image)->HasContent();
   return nodes_.AddOpen(node, std::move(*image)) ? 0 : ESTALE;
+}
+
+// All handles of an inode are read in one way, the kernel insists: a later one shares what the first one got. An image that is
+// not sealed any more (it was evicted) is ESTALE: the kernel looks its name up again and finds the partial node.
+int Filesystem::OpenComplete(NodeId node, const NodeInfo& info, OpenReply& reply) {
+  auto image = nodes_.ShareOpen(node);
+  if (!image) {
+    auto opened = OpenForKernel(cache_, RowOf(node), info.image, passthrough_);
+    if (!opened && opened.error().code == Errc::kNotFound) return ESTALE;
+    if (!opened) {
+      LogDebug("{}: read through glintfs: {}", info.name, opened.error().ToString());
+      opened = opener_(info.image);
+    }
+    if (!opened) return ToErrno(opened.error().code);
+    image = nodes_.AddOpen(node, std::move(*opened));
+    if (!image) return ESTALE;
+  }
+  reply.backing_id = image->backing_id();
+  reply.keep_pages = reply.backing_id == 0 && image->HasContent();
+  return 0;
 }
 
 void Filesystem::Read(RequestId id, NodeId node, uint64_t offset, size_t length, std::unique_ptr<ReadReply> reply) {
@@ -106,7 +131,9 @@ void Filesystem::ReadDirectory(RequestId id, NodeId node, uint64_t handle, uint6
   if (offset != 0) {
     if (const auto snapshot = FindSnapshot(handle, node)) return done(0, snapshot.get());
   }
+  ++names_waiting_;
   catalog_.List(info->name, id, [this, info, handle, node, done = std::move(done)](Result<ListingPtr> listing) {
+    --names_waiting_;
     if (!listing) return done(ToErrno(listing.error().code), nullptr);
     const auto snapshot = std::make_shared<const Snapshot>(*this, info->name, std::move(*listing));
     KeepSnapshot(handle, node, snapshot);

@@ -8,9 +8,6 @@
 #include <utility>
 
 namespace glintfs {
-namespace {
-constexpr NodeId kDirectoryBit = 1ull << 62;
-}  // namespace
 
 NodeId DirectoryNodeId(const std::string& path) {
   if (path.empty()) return kRootNode;
@@ -39,6 +36,16 @@ NodeTable::Found NodeTable::LookUpDirectory(const std::string& path) {
     }
     ++node.lookups;
     return Found{.id = id, .info = node.info};
+  }
+}
+
+std::optional<NodeId> NodeTable::FindDirectory(const std::string& path) {
+  for (NodeId id = DirectoryNodeId(path);; id = kDirectoryBit | (id + 1)) {
+    Shard& shard = ShardOf(id);
+    MutexLock lock(shard.mu);
+    const auto it = shard.nodes.find(id);
+    if (it == shard.nodes.end()) return std::nullopt;
+    if (it->second.info->name == path) return id;
   }
 }
 
@@ -75,25 +82,52 @@ NodeInfoPtr NodeTable::Find(NodeId id) {
   return it == shard.nodes.end() ? nullptr : it->second.info;
 }
 
-bool NodeTable::AddOpen(NodeId id, std::shared_ptr<OpenedImage> image) {
+std::shared_ptr<OpenedImage> NodeTable::AddOpen(NodeId id, std::shared_ptr<OpenedImage> image) {
+  std::shared_ptr<OpenedImage> result;
   Shard& shard = ShardOf(id);
-  MutexLock lock(shard.mu);
-  const auto it = shard.nodes.find(id);
-  if (it == shard.nodes.end()) return false;
-  ++it->second.opens;
-  it->second.image.swap(image);  // the old one is dropped by `image`, after the lock
-  return true;
+  {
+    MutexLock lock(shard.mu);
+    const auto it = shard.nodes.find(id);
+    if (it == shard.nodes.end()) return nullptr;
+    Node& node = it->second;
+    // What is not kept is dropped by `image`, after the lock.
+    if (node.image == nullptr || ResidencyOf(id) == Residency::kPartial) node.image.swap(image);
+    ++node.opens;
+    result = node.image;
+  }
+  result->Opened();
+  return result;
+}
+
+std::shared_ptr<OpenedImage> NodeTable::ShareOpen(NodeId id) {
+  std::shared_ptr<OpenedImage> result;
+  Shard& shard = ShardOf(id);
+  {
+    MutexLock lock(shard.mu);
+    const auto it = shard.nodes.find(id);
+    if (it == shard.nodes.end() || it->second.image == nullptr) return nullptr;
+    ++it->second.opens;
+    result = it->second.image;
+  }
+  result->Opened();
+  return result;
 }
 
 void NodeTable::RemoveOpen(NodeId id) {
-  std::shared_ptr<OpenedImage> dropped;  // destroyed after the lock
+  std::shared_ptr<OpenedImage> image;  // destroyed after the lock, if it was the last
   Shard& shard = ShardOf(id);
-  MutexLock lock(shard.mu);
-  const auto it = shard.nodes.find(id);
-  if (it == shard.nodes.end() || it->second.opens == 0) return;
-  if (--it->second.opens > 0) return;
-  dropped = std::move(it->second.image);
-  if (it->second.lookups == 0) shard.nodes.erase(it);
+  {
+    MutexLock lock(shard.mu);
+    const auto it = shard.nodes.find(id);
+    if (it == shard.nodes.end() || it->second.opens == 0) return;
+    Node& node = it->second;
+    image = node.image;
+    if (--node.opens == 0) {
+      node.image.reset();
+      if (node.lookups == 0) shard.nodes.erase(it);
+    }
+  }
+  image->Closed();
 }
 
 std::shared_ptr<OpenedImage> NodeTable::OpenedAt(NodeId id) {

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 
@@ -24,7 +25,12 @@ inline constexpr NodeId kRootNode = 1;
 // kernel can read it in another way while handles to the first one go on (see docs/architecture.md).
 enum class Residency : uint64_t { kPartial = 0, kComplete = 1 };
 
+inline constexpr NodeId kDirectoryBit = 1ull << 62;  // of directories but for the root; row numbers are smaller
+
 constexpr NodeId NodeIdFor(RowId row, Residency residency) { return 2 + row * 2 + static_cast<uint64_t>(residency); }
+// REQUIRES: the node of an image.
+constexpr Residency ResidencyOf(NodeId node) { return static_cast<Residency>(node & 1); }
+constexpr RowId RowOf(NodeId node) { return (node - 2) / 2; }
 // Before collisions are resolved; never the id of an image.
 NodeId DirectoryNodeId(const std::string& path);
 
@@ -51,10 +57,15 @@ class NodeTable {
   // Takes `count` lookups away.
   void Forget(NodeId id, uint64_t count);
 
+  // The node of a directory the kernel knows.
+  std::optional<NodeId> FindDirectory(const std::string& path);
   // Null for an unknown id.
   NodeInfoPtr Find(NodeId id);
-  // One more handle. False when the node is gone.
-  bool AddOpen(NodeId id, std::shared_ptr<OpenedImage> image);
+  // One more handle, on `image`; for a complete image on what is open there already, if anything is: the kernel reads an
+  // inode from one file only. Returns what the handle is on; null when the node is gone.
+  std::shared_ptr<OpenedImage> AddOpen(NodeId id, std::shared_ptr<OpenedImage> image);
+  // One more handle on what is open there; null when nothing is.
+  std::shared_ptr<OpenedImage> ShareOpen(NodeId id);
   void RemoveOpen(NodeId id);
   // Null while nothing is open.
   std::shared_ptr<OpenedImage> OpenedAt(NodeId id);

@@ -10,6 +10,7 @@
 #include "fs/base/result.h"
 #include "fs/cache/cache.h"
 #include "fs/cache/read_op.h"
+#include "fs/fuse/passthrough.h"
 
 namespace glintfs {
 
@@ -22,11 +23,21 @@ class OpenedImage {
   virtual bool Cancel(uint64_t op_id) = 0;
   // Is anything of it in the cache? If not, what the kernel still has of it may be of an image that was found wrong.
   virtual bool HasContent() { return true; }
+  // The number the kernel knows its file by and reads it itself; 0: it asks us for every read.
+  virtual int32_t backing_id() const { return 0; }
+  // A handle on it was opened or closed.
+  virtual void Opened() {}
+  virtual void Closed() {}
 };
 
 using ImageOpener = std::function<Result<std::shared_ptr<OpenedImage>>(const ImageInfo&)>;
 
 // Opens with Cache::OpenImage.
 ImageOpener CacheOpener(Cache& cache);
+
+// Opens a sealed image for the kernel to read by itself. kNotFound: it is not sealed any more; any other error: the kernel
+// did not take its file.
+Result<std::shared_ptr<OpenedImage>> OpenForKernel(Cache& cache, RowId row, const ImageInfo& image,
+                                                   std::shared_ptr<Passthrough> passthrough);
 
 }  // namespace glintfs

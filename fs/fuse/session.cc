@@ -5,10 +5,12 @@
 // Ending: threads first, then every request that waits is answered EINTR, and only when none is left is the session
 // destroyed, since a reply needs it. Then the mount point is detached lazily, so that open files cannot hold it.
 //
-// Not here yet, but their place is: passthrough (what libfuse cannot say about it goes into Wire) and a /dev/fuse
-// handed over by a previous daemon, which plugs in as the socket of Attach does.
+// Before all that passthrough is stopped: an invalidation waits for the lookups in its directory, which must still be answered.
+//
+// Not here yet, but its place is: a /dev/fuse handed over by a previous daemon, which plugs in as the socket of Attach does.
 #include "fs/fuse/session.h"
 
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <pthread.h>
 #include <signal.h>
@@ -95,6 +97,7 @@ Result<std::unique_ptr<Session>> Session::Mount(SessionOptions options, Filesyst
   session->Serve();
   GLINTFS_TRY(session->WaitUntilAnswers());
   session->RaiseReadAhead();
+  session->StartPassthrough();
   return session;
 }
 
@@ -104,11 +107,13 @@ Result<std::unique_ptr<Session>> Session::Attach(SessionOptions options, Filesys
   if (const int err = session->wire_.Install(session->session_, socket.get(), Wire::Peer::kSocket); err != 0)
     return ErrnoError(err, "serve a socket");
   socket.Release();  // closed with the session
+  filesystem.passthrough().Refuse();
   session->Serve();
   return session;
 }
 
 Result<void> Session::Create() {
+  if (options_.passthrough) wire_.WantPassthrough();
   fuse_set_log_func(OnLibfuseLog);
   libfuse_said.clear();
   const std::string list = OptionList(options_, mounted_);
@@ -145,6 +150,7 @@ void Session::Negotiate(fuse_conn_info* connection) {
                                  FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_IOCTL_DIR;
   connection->want &= ~kUnwanted;
   connection->want |= connection->capable & kWanted;
+  wire_.Negotiate(connection);
   connection->max_read = kMaxRead;
   // Reads that the kernel sends ahead count as "background" until they are answered, and so do those parked on the
   // source: with few of them allowed, a hanging source would stop the reads of cached images.
@@ -179,6 +185,28 @@ void Session::RaiseReadAhead() {
   file << options_.read_ahead / 1024 << std::flush;
   if (!file) LogDebug("cannot set {}: {}; the kernel reads ahead less", path, std::strerror(errno));
 }
+
+// Tried on a file of the cache once, so that what it says is known before the first image is complete.
+void Session::StartPassthrough() {
+  if (!options_.passthrough) return context_.filesystem.passthrough().Refuse();
+  const UniqueFd probe(::open(options_.passthrough_probe.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!wire_.passthrough_agreed()) {
+    passthrough_refused_ = "this kernel does not offer it (Linux 6.9 does)";
+  } else if (!probe.valid()) {
+    passthrough_refused_ = ErrnoError(errno, options_.passthrough_probe).ToString();
+  } else if (const auto id = Register(probe.get()); !id) {
+    passthrough_refused_ = id.error().message;
+  } else {
+    Unregister(*id);
+    passthrough_refused_.clear();
+    return context_.filesystem.passthrough().Start(*this);
+  }
+  context_.filesystem.passthrough().Refuse();
+}
+
+Result<int32_t> Session::Register(int fd) { return RegisterBackingFile(fuse_session_fd(session_), fd); }
+
+void Session::Unregister(int32_t backing_id) { UnregisterBackingFile(fuse_session_fd(session_), backing_id); }
 
 // ---- Serving
 
@@ -255,6 +283,8 @@ void Session::Stop() {
     over_ = true;
     changed_.NotifyAll();
   }
+  context_.filesystem.InterruptAll();  // what an invalidation may wait for
+  context_.filesystem.passthrough().Stop();
   if (session_ != nullptr) {
     fuse_session_exit(session_);
     WaitUntilEnded();
@@ -272,11 +302,10 @@ void Session::Stop() {
   changed_.NotifyAll();
 }
 
-Result<void> Session::InvalidateEntry(NodeId parent, std::string_view name) {
+Result<void> Session::InvalidateEntry(NodeId parent, const std::string& name) {
   AssertNoLockHeld();
-  const std::string text(name);
-  const int err = fuse_lowlevel_notify_inval_entry(session_, parent, text.c_str(), text.size());
-  return err == 0 ? Result<void>() : ErrnoError(-err, "invalidate " + text);
+  const int err = fuse_lowlevel_notify_inval_entry(session_, parent, name.c_str(), name.size());
+  return err == 0 ? Result<void>() : ErrnoError(-err, "invalidate " + name);
 }
 
 }  // namespace glintfs

@@ -20,6 +20,7 @@
 #include "fs/base/unique_fd.h"
 #include "fs/fuse/adapter.h"
 #include "fs/fuse/filesystem.h"
+#include "fs/fuse/passthrough.h"
 #include "fs/fuse/wire.h"
 
 struct fuse_session;
@@ -33,12 +34,14 @@ struct SessionOptions {
   bool default_permissions = true;
   bool nonempty = false;   // mount over a directory that is not empty
   std::vector<std::string> extra;  // further mount options: "noexec", "context=…"
+  bool passthrough = true;         // where the kernel and our privileges allow it
+  std::string passthrough_probe;   // a file in the cache directory, to find out whether they do
   int threads = 10;        // that serve the kernel; they never wait for the source
   unsigned max_background = 16'384;   // reads ahead that may wait before the kernel sends no more, of any image
   uint64_t read_ahead = 1 << 20;      // bytes the kernel reads ahead; 0: its default
 };
 
-class Session {
+class Session final : private KernelPort {
  public:
   // Checks the mount point, mounts and serves. Returns once the mount answers. Each error is one line that says what to
   // do: kNotFound, kNotDirectory, kInvalid, kBusy (mount point), kAccessDenied, kNotSupported (no FUSE), kTimedOut.
@@ -48,7 +51,7 @@ class Session {
   // Serves whoever is at the other end of `socket` (SOCK_SEQPACKET) as if it were the kernel.
   static Result<std::unique_ptr<Session>> Attach(SessionOptions options, Filesystem& filesystem, UniqueFd socket);
 
-  ~Session();  // Stop
+  ~Session() override;  // Stop
 
   // Until the mount is gone, or Stop was called.
   void WaitUntilEnded();
@@ -58,9 +61,8 @@ class Session {
   // twice.
   void Stop();
 
-  // Makes the kernel look `name` in `parent` up again. Must not be called from within a request. kNotFound: not known
-  // to it.
-  Result<void> InvalidateEntry(NodeId parent, std::string_view name);
+  // Are complete images read by the kernel itself? Empty: yes; else why not.
+  const std::string& passthrough_refused() const { return passthrough_refused_; }
 
  private:
   Session(SessionOptions options, Filesystem& filesystem);
@@ -72,6 +74,10 @@ class Session {
   void ServeOne();
   Result<void> WaitUntilAnswers();
   void RaiseReadAhead();
+  void StartPassthrough();
+  Result<int32_t> Register(int fd) override;
+  void Unregister(int32_t backing_id) override;
+  Result<void> InvalidateEntry(NodeId parent, const std::string& name) override;
   void WakeThreads();
 
   // Constant once serving.
@@ -80,6 +86,7 @@ class Session {
   AdapterContext context_;
   fuse_session* session_ = nullptr;
   bool mounted_ = false;
+  std::string passthrough_refused_ = "turned off";
 
   std::atomic<bool> over_{false};  // every thread is to end; set under mu_ or followed by a notification
   Mutex mu_;

@@ -27,6 +27,10 @@ class FakeCache final : public Cache {
   Result<std::shared_ptr<CachedImage>> OpenImage(const ImageInfo&) override;  // kNotSupported: use FakeOpener
   std::optional<ImageInfo> FindNewest(std::string_view name) override;
   std::vector<ListEntry> NamesIn(std::string_view directory) override;
+  std::optional<RowId> SealedRow(const ImageId&) override { return std::nullopt; }
+  std::shared_ptr<SealedImage> OpenSealed(RowId) override { return nullptr; }
+  void SealedOpened(RowId) override {}
+  void SealedClosed(RowId) override {}
   void Supersede(const ImageId& current) override;
   void Gone(std::string_view name) override;
   ImageStatus StatusOf(const ImageInfo& info) override;

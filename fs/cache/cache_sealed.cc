@@ -1,0 +1,131 @@
+// Sealed images: what may be read past this process, and what happens when a chunk of one turns out to be bad.
+//
+//   complete ∧ checkpointed ∧ nothing suspect ∧ judged ─▶ sealed ──OpenSealed──▶ passed through
+//                                                            │                        │ a chunk is found bad
+//                                                   chunk found bad                   ▼
+//                                                            ▼              damaged: its readers go on, bad chunks come from
+//                                             partial again, filled         the source, the image goes when nobody uses it
+//
+// The row of the index lags behind the image by up to a checkpoint. So the row only says that an image may be sealed; the
+// image itself, if it is in use, has the last word (CachedImage::Seal).
+#include "fs/base/log.h"
+#include "fs/cache/cache_impl.h"
+#include "fs/cache/layout.h"
+
+namespace glintfs {
+namespace {
+
+class SealedFile final : public SealedImage {
+ public:
+  SealedFile(std::unique_ptr<File> file, std::function<void()> closed) : file_(std::move(file)), closed_(std::move(closed)) {}
+  ~SealedFile() override {
+    file_.reset();
+    closed_();
+  }
+  const File& file() const override { return *file_; }
+
+ private:
+  std::unique_ptr<File> file_;
+  const std::function<void()> closed_;
+};
+
+}  // namespace
+
+bool CacheImpl::SealedLocked(const Entry& entry) const {
+  const ImageRow& row = entry.row;
+  const bool judged = row.verdict == Verdict::kVerified || row.verdict == Verdict::kNoChecksum ||
+                      (row.verdict == Verdict::kUnknown && entry.checksum_out_of_reach);
+  return judged && entry.stored && !entry.damaged && !entry.invalid() && !row.suspect && row.generation != 0 &&
+         row.chunks_present == (row.info.size + options_.chunk_size - 1) / options_.chunk_size;
+}
+
+std::optional<RowId> CacheImpl::SealedRow(const ImageId& id) {
+  MutexLock lock(mu_);
+  const Entry* entry = table_.Find(id);
+  return entry != nullptr && SealedLocked(*entry) ? std::optional(entry->row.row) : std::nullopt;
+}
+
+std::shared_ptr<SealedImage> CacheImpl::OpenSealed(RowId row) {
+  ImageRow found;
+  std::shared_ptr<CachedImage> live;
+  for (;;) {
+    {
+      MutexLock lock(mu_);
+      Entry* entry = table_.Find(row);
+      if (entry == nullptr || !SealedLocked(*entry)) return nullptr;
+      entry->passed_through = true;  // before anyone can read, and whoever loads the image from now on sees it
+      found = entry->row;
+      live = entry->live.lock();
+    }
+    if (budget_.Acquire(row)) break;
+    MutexLock lock(mu_);  // it is being evicted: the entry goes in a moment
+    changed_.WaitFor(mu_, std::chrono::milliseconds(20));
+  }
+  auto file = live && !live->Seal() ? Result<std::unique_ptr<File>>(Error{Errc::kCorrupt, "a chunk of it is bad"})
+                                    : storage_->Open(layout::DataPath(row, found.generation), found.info.size);
+  if (!file) {
+    LogWarn("{}: its data file cannot be used as it is: {}", found.info.id.name, file.error().message);
+    budget_.Release(row);
+    MarkDamaged(row);
+    return nullptr;
+  }
+  return std::make_shared<SealedFile>(std::move(*file), [this, row] {
+    budget_.Release(row);
+    changed_.NotifyAll();
+  });
+}
+
+void CacheImpl::SealedOpened(RowId row) {
+  MutexLock lock(mu_);
+  Entry* entry = table_.Find(row);
+  if (entry == nullptr) return;
+  ++entry->sealed_opens;
+  NoteOpenLocked(*entry, true);
+}
+
+void CacheImpl::SealedClosed(RowId row) {
+  MutexLock lock(mu_);
+  if (Entry* entry = table_.Find(row)) --entry->sealed_opens;
+}
+
+void CacheImpl::NoteOpenLocked(Entry& entry, bool hit) {
+  entry.row.last_access = clock_.WallNow();
+  entry.row.hits += hit ? 1 : 0;
+  entry.changed = true;
+}
+
+// Says so once for each time an image becomes sealed.
+void CacheImpl::AnnounceSealed(RowId row) {
+  ImageInfo info;
+  {
+    MutexLock lock(mu_);
+    Entry* entry = table_.Find(row);
+    if (entry == nullptr || !SealedLocked(*entry) || std::exchange(entry->seal_announced, true)) return;
+    info = entry->row.info;
+  }
+  Announce(Event::kSealed, info);
+}
+
+void CacheImpl::MarkDamaged(RowId row) {
+  MutexLock lock(mu_);
+  Entry* entry = table_.Find(row);
+  if (entry == nullptr) return;
+  entry->damaged = true;
+  entry->seal_announced = false;
+  if (entry->passed_through) damaged_.insert(row);
+}
+
+void CacheImpl::OnDropped(RowId row) { MarkDamaged(row); }
+
+void CacheImpl::RemoveDamaged() {
+  std::vector<RowId> rows;
+  {
+    MutexLock lock(mu_);
+    rows.assign(damaged_.begin(), damaged_.end());
+  }
+  std::erase_if(rows, [this](RowId row) { return !budget_.ChooseVictim(row, true); });
+  if (rows.empty()) return;
+  RemoveImages(rows, Reason::kDamaged);
+}
+
+}  // namespace glintfs

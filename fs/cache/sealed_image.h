@@ -1,0 +1,19 @@
+// SealedImage: a complete image in use as a whole, by readers who go to its data file past this process (passthrough).
+//
+// From its first such use on the data file is never written, punched or truncated again: who reads it cannot be told that a
+// chunk is bad. Should one turn out to be, other readers get it from the source, and the image is removed once nobody
+// uses it. See cache_sealed.cc.
+#pragma once
+
+#include "fs/base/file.h"
+
+namespace glintfs {
+
+// Thread-safe. While it lives the image is in use: it is not evicted, and its disk bytes count.
+class SealedImage {
+ public:
+  virtual ~SealedImage() = default;
+  virtual const File& file() const = 0;
+};
+
+}  // namespace glintfs

@@ -1,0 +1,72 @@
+"""Complete images, as they are opened by default (passed through where the kernel can), against a copy of the data file on the
+same file system. Both sides read a file that has been read once before."""
+
+import os
+import shutil
+import subprocess
+
+from bench.measure import drop_page_cache_of, fio, read_whole, timed
+
+DISK = "copy on the disk"
+
+
+def copy_of(run, mount):
+    """Of the data file, beside it, once and for all written."""
+    copy = f"{mount.directory}/copy"
+    shutil.copyfile(mount.data_file(), copy)
+    os.sync()
+    return copy
+
+
+def forget(*paths):
+    for path in paths:
+        drop_page_cache_of(path)
+
+
+def warm_up(*paths):
+    """Into the page cache the way a reader brings it there: pages of a file just written may be smaller."""
+    for path in paths:
+        read_whole(path)
+
+
+def warm(run):
+    seconds = 0.3 if run.quick else 2
+    with run.complete() as mount:
+        ours, copy = f"{mount.path}/image", copy_of(run, mount)
+        forget(mount.data_file(), copy)
+        warm_up(ours, copy)
+        for bs in ("1m", "128k"):
+            rates = fio((ours, copy), run.rounds, seconds, "read", bs)
+            run.table.rate(f"complete image, warm, sequential, {bs[:-1]} {'MiB' if bs == '1m' else 'KiB'}", DISK, *rates,
+                           0.97, "GB/s", 1e9)
+        for jobs in (1, 4):
+            rates = fio((ours, copy), run.rounds, seconds, "randread", "4k", numjobs=jobs)
+            run.table.rate(f"complete image, warm, random 4 KiB, {jobs} job{'s' * (jobs > 1)}", DISK, *rates, 0.95, "k reads/s",
+                           1e3, 0)
+
+
+def disk(run):
+    seconds = 0.5 if run.quick else 3
+    with run.complete() as mount:
+        ours, copy = f"{mount.path}/image", copy_of(run, mount)
+        rates = [[], []]
+        for _ in range(run.rounds):
+            for path, side in zip((ours, copy), rates):
+                forget(ours, mount.data_file(), copy)
+                side.append(run.size / timed(lambda p=path: read_whole(p)))
+        run.table.rate("complete image, page cache cold, sequential", DISK, *rates, 0.95, "GB/s", 1e9)
+        forget(ours, mount.data_file(), copy)
+        rates = fio((ours, copy), run.rounds, seconds, "randread", "4k", ioengine=async_engine(copy), iodepth=16, direct=1)
+        run.table.rate("complete image, O_DIRECT, random 4 KiB, depth 16", DISK, *rates, 0.95, "k reads/s", 1e3, 1)
+
+
+def async_engine(path):
+    """io_uring, or libaio where it is not allowed."""
+    try:
+        fio((path,), 1, 0.1, "randread", "4k", ioengine="io_uring")
+        return "io_uring"
+    except subprocess.CalledProcessError:
+        return "libaio"
+
+
+ROWS = {"warm": warm, "disk": disk}
