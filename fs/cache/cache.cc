@@ -123,6 +123,7 @@ std::shared_ptr<CachedImage> CacheImpl::Use(const ImageInfo& info, Error& error)
     Entry* entry = table_.Find(row.row);
     assert(entry != nullptr);  // in use since Acquire: nobody removes it
     entry->live = image;
+    ++entry->instances;
     entry->loading = false;
     if (entry->passed_through) image->MarkSealed();
   }

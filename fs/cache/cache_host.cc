@@ -150,23 +150,29 @@ void CacheImpl::OnStale(CachedImage& image) {
   Announce(Event::kInvalidated, retired);
 }
 
-// The last reference is gone. An image of which nothing was kept leaves no trace; who opens it meanwhile waits (`loading`) until
-// the budget has let go of the row, which is promised to that image again.
+// The last reference is gone. An image of which nothing was kept leaves no trace, and its row is promised to it again. Who opens it
+// meanwhile waits (`loading`). The budget has to know nothing of the row by then: neither another CachedImage of it that is
+// ending at the same time (`instances`) nor somebody who has chosen it for eviction.
 void CacheImpl::OnDestroyed(RowId row) {
+  budget_.Release(row);
   bool forget = false;
   {
     MutexLock lock(mu_);
-    Entry* entry = table_.Find(row);
-    forget = entry != nullptr && !entry->stored && !entry->loading && entry->live.expired() && entry->row.generation == 0;
-    if (forget) entry->loading = true;
+    if (Entry* entry = table_.Find(row)) {
+      forget = --entry->instances == 0 && !entry->stored && !entry->loading && entry->row.generation == 0;
+      if (forget) entry->loading = true;
+    }
   }
-  budget_.Release(row);
   if (forget) {
-    budget_.Remove(row);
+    const bool ours = budget_.ChooseVictim(row, true);
+    if (ours) budget_.Remove(row);
     MutexLock lock(mu_);
-    if (const Entry* entry = table_.Find(row)) {
-      promised_rows_[RowKey(entry->row.info.id)] = row;
-      table_.Remove(row);
+    if (Entry* entry = table_.Find(row)) {
+      entry->loading = false;
+      if (ours) {
+        promised_rows_[RowKey(entry->row.info.id)] = row;
+        table_.Remove(row);
+      }
     }
   }
   changed_.NotifyAll();

@@ -19,6 +19,7 @@ class CachedImage;
 struct Entry {
   ImageRow row;
   std::weak_ptr<CachedImage> live;  // set while the image is in use
+  int instances = 0;                // CachedImages of it that have not let go of it yet; one of them is `live`
   bool loading = false;             // one thread makes `live`; others wait
   bool stored = false;              // the index has a row for it
   bool changed = false;             // use, verdict … differ from the index
