@@ -23,7 +23,7 @@ class PortCall {
   ~PortCall() {
     if (port_ == nullptr) return;
     MutexLock lock(passthrough_.mu_);
-    if (--passthrough_.calls_ == 0) passthrough_.changed_.NotifyAll();
+    if (--passthrough_.calls_ == 0 && passthrough_.stopping_) passthrough_.changed_.NotifyAll();
   }
   PortCall(const PortCall&) = delete;
   KernelPort* port() const { return port_; }
