@@ -5,8 +5,6 @@
 // max_background bounds them); a scan of the list per finished chunk costs less than keeping a map right.
 #include "fs/cache/cached_image.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <cassert>
 
@@ -18,8 +16,6 @@ namespace {
 constexpr int kMaxFailedReplies = 3;
 
 }  // namespace
-
-uint64_t HashChunk(std::span<const std::byte> bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
 
 CachedImage::CachedImage(ImageInfo info, RowId row, uint64_t chunk_size, ImageHost& host, Stored stored)
     : info_(std::move(info)),
@@ -110,18 +106,52 @@ CachedImage::Decision CachedImage::DecideLocked(std::unique_ptr<ReadOp>& op, boo
   }
   if (absent <= last) DemandLocked(absent, last, first && !readahead_.last_was_sequential(), actions);
   if (ahead) AheadLocked(*ahead, actions);
-  const Nanos now = host_.clock().Now();
-  if (first && !fill_ && !present_.full() && !sealed_ && now >= fill_retry_at_ && host_.MayFill(info_.size)) {
-    fill_ = Urgency::kBackground;
-    fill_cursor_ = std::min(absent, chunks_);
-  }
-  PlanFillLocked(actions);
+  if (first)
+    PlanFillOnReadLocked(absent, actions);
+  else
+    PlanFillLocked(actions);
   if (absent > last) return suspect ? Decision::kCheck : Decision::kReady;
   op->parked_on_ = absent;
   parked_.push_back(*op.release());
   parked_count_.fetch_add(1, std::memory_order_relaxed);
   host_.counters().reads_parked.fetch_add(1, std::memory_order_relaxed);
   return Decision::kParked;
+}
+
+// With fill=full a read starts a fill of what is absent.
+void CachedImage::PlanFillOnReadLocked(uint64_t first_absent, Actions& actions) {
+  if (!fill_ && !present_.full() && !sealed_ && host_.clock().Now() >= fill_retry_at_ && host_.MayFill(info_.size)) {
+    fill_ = Urgency::kBackground;
+    fill_cursor_ = std::min(first_absent, chunks_);
+  }
+  PlanFillLocked(actions);
+}
+
+bool CachedImage::IsHitLocked(uint64_t offset, size_t length) const {
+  if (failed_ || length == 0 || offset >= info_.size) return false;
+  if (present_.full() && suspect_.empty()) return true;
+  const uint64_t last = (std::min(info_.size, offset + length) - 1) / chunk_size_;
+  for (uint64_t chunk = offset / chunk_size_; chunk <= last; ++chunk)
+    if (!present_.Has(chunk) || suspect_.Has(chunk)) return false;
+  return true;
+}
+
+std::optional<CachedImage::Hit> CachedImage::TryRead(uint64_t offset, size_t length) {
+  Actions actions;
+  Hit hit{};
+  {
+    MutexLock lock(mu_);
+    if (!IsHitLocked(offset, length)) return std::nullopt;
+    hit = {.file = file_.get(), .length = static_cast<size_t>(std::min<uint64_t>(length, info_.size - offset))};
+    if (!present_.full()) {
+      if (const auto ahead = readahead_.OnRead(offset, hit.length)) AheadLocked(*ahead, actions);
+      PlanFillOnReadLocked((offset + hit.length + chunk_size_ - 1) / chunk_size_, actions);
+    }
+  }
+  host_.counters().read_hits.fetch_add(1, std::memory_order_relaxed);
+  host_.counters().bytes_read.fetch_add(hit.length, std::memory_order_relaxed);
+  Perform(std::move(actions));
+  return hit;
 }
 
 CachedImage::Buffer CachedImage::FindTransientLocked(uint64_t chunk, uint64_t read_end) {

@@ -65,6 +65,14 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   // Answers `op` at once when all its bytes are present, else parks it until they are or cannot be had. Never waits for the
   // source. The range is clipped to the image's size; at or beyond its end the read is empty.
   void Read(std::unique_ptr<ReadOp> op);
+  // The same for a read that need not wait, at the cost of one lock and no memory: what to read from which file (valid while the
+  // image lives), or nullopt when some of it is absent or to be checked first, or at its end; then Read is to be called. If the
+  // file cannot be read: Read, too.
+  struct Hit {
+    const File* file;
+    size_t length;
+  };
+  std::optional<Hit> TryRead(uint64_t offset, size_t length);
   // Fails the parked read with this id with kCancelled. False when it is not parked (answered, or being answered).
   bool Cancel(uint64_t op_id);
   // The data file could not be read here, or holds other bytes than it should: checks the hashes of these chunks and drops
@@ -144,6 +152,8 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
 
   void Advance(std::unique_ptr<ReadOp> op, bool first);
   Decision DecideLocked(std::unique_ptr<ReadOp>& op, bool first, Actions& actions) REQUIRES(mu_);
+  bool IsHitLocked(uint64_t offset, size_t length) const REQUIRES(mu_);
+  void PlanFillOnReadLocked(uint64_t first_absent, Actions& actions) REQUIRES(mu_);
   void DemandLocked(uint64_t from, uint64_t last, bool random, Actions& actions) REQUIRES(mu_);
   uint64_t HurryLocked(Flight& flight, uint64_t chunk, uint64_t last, bool random, Actions& actions) REQUIRES(mu_);
   double SecondsUntilLocked(const Flight& flight, uint64_t chunk) const REQUIRES(mu_);

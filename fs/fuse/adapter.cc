@@ -194,24 +194,35 @@ void DoOpen(fuse_req_t req, fuse_ino_t node, fuse_file_info* info) {
   Handle(req, [&](Request& request, Filesystem& fs) {
     OpenReply reply;
     if (const int err = fs.Open(node, info->flags, reply); err != 0) return request.Error(err);
-    info->fh = 0;
+    info->fh = reply.handle;
     // Content under a node never changes; but an image that failed its checksum and was cleaned is fetched and judged anew,
     // under the node the kernel knows.
     info->keep_cache = reply.keep_pages ? 1 : 0;
-    if (ReplyOpen(request.Take(), *info, reply.backing_id) == -ENOENT) fs.Release(node);
+    if (ReplyOpen(request.Take(), *info, reply.backing_id) == -ENOENT) fs.Release(node, reply.handle);
   });
 }
 
-void DoRelease(fuse_req_t req, fuse_ino_t node, fuse_file_info*) {
+void DoRelease(fuse_req_t req, fuse_ino_t node, fuse_file_info* info) {
   Handle(req, [&](Request& request, Filesystem& fs) {
-    fs.Release(node);
+    fs.Release(node, info->fh);
     request.Error(0);
   });
 }
 
-void DoRead(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, fuse_file_info*) {
+// What is cached is read here and now: nothing to wait for, nothing to interrupt.
+bool AnswerHit(Request& request, const Filesystem& fs, uint64_t handle, uint64_t offset, size_t size) {
+  const auto hit = fs.TryRead(handle, offset, size);
+  if (!hit) return false;
+  const std::span<std::byte> buffer = ThreadBuffer(hit->length);
+  if (!hit->file->ReadAt(buffer, offset)) return false;  // Read finds out what is wrong
+  ReplyBytes(request, buffer);
+  return true;
+}
+
+void DoRead(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, fuse_file_info* info) {
   Handle(req, [&](Request& request, Filesystem& fs) {
     if (offset < 0) return request.Error(EINVAL);
+    if (AnswerHit(request, fs, info->fh, static_cast<uint64_t>(offset), size)) return;
     auto waiting = std::make_unique<WaitingRequest>(std::move(request), fs);
     if (waiting->get() == nullptr) return;  // interrupted
     const RequestId id = waiting->id();

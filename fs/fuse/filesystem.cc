@@ -42,6 +42,7 @@ Filesystem::Filesystem(FsOptions options, Catalog& catalog, Cache& cache, Clock&
       cache_(cache),
       passthrough_(std::make_shared<Passthrough>([this] { return names_waiting_.load(); })),
       // So that a handle from before a restart is not taken for one of ours.
+      handle_mark_((static_cast<uint64_t>(clock.WallNow().count() / 1'000'000) | 1) << 48),
       next_handle_(static_cast<uint64_t>(clock.WallNow().count())) {}
 
 Filesystem::~Filesystem() = default;

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -89,6 +90,7 @@ class ReadReply {
 };
 
 struct OpenReply {
+  uint64_t handle = 0;      // for TryRead and Release; means nothing to another daemon
   bool keep_pages = false;  // may the kernel keep the pages it has of this node?
   int32_t backing_id = 0;   // when not 0: it reads the file it knows by this number
 };
@@ -123,7 +125,10 @@ class Filesystem {
 
   // `flags` as for open(2). The node stays readable until Release.
   int Open(NodeId node, int flags, OpenReply& reply);
-  void Release(NodeId node) { nodes_.RemoveOpen(node); }
+  void Release(NodeId node, uint64_t handle);
+  // A read of what is cached: one lock, no memory. What to read from which file, valid until the handle is released; nullopt when
+  // Read has to do it, as for a handle that is not of this daemon.
+  std::optional<CachedImage::Hit> TryRead(uint64_t handle, uint64_t offset, size_t length) const;
   void Read(RequestId id, NodeId node, uint64_t offset, size_t length, std::unique_ptr<ReadReply> reply);
 
   int OpenDirectory(NodeId node, uint64_t& handle);
@@ -169,7 +174,16 @@ class Filesystem {
     NodeId node = 0;
     std::shared_ptr<const Snapshot> snapshot;  // null until read
   };
+  // A handle is the address of one of these with the daemon's mark above it, so that a read finds it without a lock: the kernel
+  // releases a handle only after every read on it was answered.
+  struct OpenHandle {
+    std::shared_ptr<OpenedImage> image;
+  };
+  uint64_t KeepHandle(std::shared_ptr<OpenedImage> image);
+  const uint64_t handle_mark_;  // in the upper 16 bits, which no address has; not 0
+
   Mutex handles_mu_;
+  std::unordered_map<uint64_t, std::unique_ptr<OpenHandle>> open_handles_ GUARDED_BY(handles_mu_);
   uint64_t next_handle_ GUARDED_BY(handles_mu_);
   std::unordered_map<uint64_t, DirectoryHandle> handles_ GUARDED_BY(handles_mu_);
 };

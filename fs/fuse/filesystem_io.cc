@@ -50,7 +50,10 @@ int Filesystem::OpenPartial(NodeId node, const NodeInfo& info, OpenReply& reply)
   auto image = opener_(info.image);
   if (!image) return ToErrno(image.error().code);
   reply.keep_pages = (*image)->HasContent();
-  return nodes_.AddOpen(node, std::move(*image)) ? 0 : ESTALE;
+  auto opened = nodes_.AddOpen(node, std::move(*image));
+  if (!opened) return ESTALE;
+  reply.handle = KeepHandle(std::move(opened));
+  return 0;
 }
 
 // All handles of an inode are read in one way, the kernel insists: a later one shares what the first one got. An image that is
@@ -69,8 +72,36 @@ int Filesystem::OpenComplete(NodeId node, const NodeInfo& info, OpenReply& reply
     if (!image) return ESTALE;
   }
   reply.backing_id = image->backing_id();
-  reply.keep_pages = reply.backing_id == 0 && image->HasContent();
+  if (reply.backing_id != 0) return 0;
+  reply.keep_pages = image->HasContent();
+  reply.handle = KeepHandle(std::move(image));
   return 0;
+}
+
+uint64_t Filesystem::KeepHandle(std::shared_ptr<OpenedImage> image) {
+  auto kept = std::make_unique<OpenHandle>(OpenHandle{std::move(image)});
+  const uint64_t handle = handle_mark_ | reinterpret_cast<uintptr_t>(kept.get());
+  MutexLock lock(handles_mu_);
+  open_handles_[handle] = std::move(kept);
+  return handle;
+}
+
+void Filesystem::Release(NodeId node, uint64_t handle) {
+  std::unique_ptr<OpenHandle> dropped;  // destroyed after the lock
+  {
+    MutexLock lock(handles_mu_);
+    if (const auto it = open_handles_.find(handle); it != open_handles_.end()) {
+      dropped = std::move(it->second);
+      open_handles_.erase(it);
+    }
+  }
+  nodes_.RemoveOpen(node);
+}
+
+std::optional<CachedImage::Hit> Filesystem::TryRead(uint64_t handle, uint64_t offset, size_t length) const {
+  constexpr uint64_t kAddress = (1ull << 48) - 1;
+  if ((handle & ~kAddress) != handle_mark_) return std::nullopt;
+  return reinterpret_cast<const OpenHandle*>(handle & kAddress)->image->TryRead(offset, length);
 }
 
 void Filesystem::Read(RequestId id, NodeId node, uint64_t offset, size_t length, std::unique_ptr<ReadReply> reply) {

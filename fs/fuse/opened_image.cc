@@ -14,6 +14,7 @@ class OpenedFromCache final : public OpenedImage {
   explicit OpenedFromCache(std::shared_ptr<CachedImage> image) : image_(std::move(image)) {}
   void Read(std::unique_ptr<ReadOp> op) override { image_->Read(std::move(op)); }
   bool Cancel(uint64_t op_id) override { return image_->Cancel(op_id); }
+  std::optional<CachedImage::Hit> TryRead(uint64_t offset, size_t length) override { return image_->TryRead(offset, length); }
   bool HasContent() override { return image_->progress().chunks_present > 0; }
 
  private:

@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "backends/backend.h"
 #include "fs/base/result.h"
 #include "fs/cache/cache.h"
+#include "fs/cache/cached_image.h"
 #include "fs/cache/read_op.h"
 #include "fs/fuse/passthrough.h"
 
@@ -21,6 +23,8 @@ class OpenedImage {
   // As CachedImage::Read and ::Cancel.
   virtual void Read(std::unique_ptr<ReadOp> op) = 0;
   virtual bool Cancel(uint64_t op_id) = 0;
+  // As CachedImage::TryRead.
+  virtual std::optional<CachedImage::Hit> TryRead(uint64_t, size_t) { return std::nullopt; }
   // Is anything of it in the cache? If not, what the kernel still has of it may be of an image that was found wrong.
   virtual bool HasContent() { return true; }
   // The number the kernel knows its file by and reads it itself; 0: it asks us for every read.

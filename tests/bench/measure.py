@@ -59,17 +59,18 @@ def random_reads(path, count, length=4096):
         os.close(fd)
 
 
-def fio(sides, rounds, seconds, rw, bs, **options):
-    """Each path of `sides` is read for `seconds`, in turns, `rounds` times, by one fio: a list of rates for each path, in
-    bytes a second (rw=read) or reads a second (rw=randread)."""
+def fio(paths, turns, seconds, rw, bs, **options):
+    """fio reads the paths for `seconds` each, in turns (A B B A A B …): for each path a list of rates, in bytes a second
+    (rw=read) or reads a second (rw=randread)."""
     settings = {"thread": 1, "ioengine": "psync", "rw": rw, "bs": bs, "time_based": 1, "runtime": f"{seconds * 1000:.0f}ms",
-                "invalidate": 0, "norandommap": 1, "randrepeat": 0, "gtod_reduce": 1, "group_reporting": 1, **options}
+                "invalidate": 0, "norandommap": 1, "randrepeat": 0, "group_reporting": 1, **options}
     job = "[global]\n" + "".join(f"{key}={value}\n" for key, value in settings.items())
-    for turn in range(rounds):
-        for path in sides:
-            job += f"[turn{turn}]\nstonewall\nnew_group\nfilename={path}\n"
+    for turn in range(turns):
+        order = list(enumerate(paths))
+        for side, path in order if turn % 2 == 0 else reversed(order):
+            job += f"[{side}]\nstonewall\nnew_group\nfilename={path}\n"
     done = subprocess.run(["fio", "--readonly", "--output-format=json", "-"], input=job, stdout=subprocess.PIPE, text=True,
                           cwd="/", check=True)
     figure = "bw_bytes" if rw == "read" else "iops"
-    rates = [one["read"][figure] for one in json.loads(done.stdout)["jobs"]]
-    return [rates[i::len(sides)] for i in range(len(sides))]
+    jobs = json.loads(done.stdout)["jobs"]
+    return [[one["read"][figure] for one in jobs if one["jobname"] == str(side)] for side in range(len(paths))]

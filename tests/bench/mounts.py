@@ -35,6 +35,12 @@ class Mounted:
         """Of all its threads, ended ones too."""
         return time.clock_gettime((~self.process.pid << 3) | 2)  # the clock that clock_getcpuclockid(3) gives
 
+    def pin(self, cpu=0):
+        """All its threads to one processor. A reader on the same one then always finds it the same way; left alone, a request
+        takes 10 or 40 µs by where the scheduler wakes the two."""
+        for thread in os.listdir(f"/proc/{self.process.pid}/task"):
+            os.sched_setaffinity(int(thread), {cpu})
+
     def resident_mib(self):
         with open(f"/proc/{self.process.pid}/status") as f:
             return next(int(line.split()[1]) for line in f if line.startswith("VmRSS")) / 1024

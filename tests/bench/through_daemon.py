@@ -1,7 +1,7 @@
 """Complete images where the kernel cannot pass them through, or may not: through its page cache, and past it."""
 
 from bench import mounts
-from bench.complete import DISK, copy_of, forget, warm_up
+from bench.complete import DISK, copy_of, forget, slices, warm_up
 from bench.measure import fio
 
 OFF = {"passthrough": "off"}
@@ -12,19 +12,18 @@ def page_cache(run):
         ours, copy = f"{mount.path}/image", copy_of(run, mount)
         forget(mount.data_file(), copy)
         warm_up(ours, copy)
-        rates = fio((ours, copy), run.rounds, 0.3 if run.quick else 2, "read", "1m")
+        rates = fio((ours, copy), *slices(run), "read", "1m")
         run.table.rate("passthrough off, second read, 1 MiB", DISK, *rates, 0.6, "GB/s", 1e9)
 
 
 def daemon(run):
-    with run.complete(**OFF) as mount, mounts.minimal_fuse(mount.directory, run.program("minimal_fuse"),
-                                                           mount.data_file()) as minimal:
-        paths = f"{mount.path}/image", f"{minimal.path}/image"
+    program = run.program("minimal_fuse")
+    with run.complete(**OFF) as mount, mounts.minimal_fuse(mount.directory, program, mount.data_file()) as minimal:
         warm_up(mount.data_file())
-        for jobs in (1, 4):
-            rates = fio(paths, run.rounds, 0.4 if run.quick else 2, "randread", "4k", direct=1, numjobs=jobs)
-            run.table.rate(f"passthrough off, O_DIRECT, random 4 KiB, {jobs} job{'s' * (jobs > 1)}", "minimal libfuse loop",
-                           *rates, 0.9, "k reads/s", 1e3, 1)
+        for jobs, name in ((1, "1 job"), (4, "4 jobs")):
+            rates = fio((f"{mount.path}/image", f"{minimal.path}/image"), *slices(run), "randread", "4k", direct=1, numjobs=jobs)
+            run.table.rate(f"passthrough off, O_DIRECT, random 4 KiB, {name}", "minimal libfuse loop", *rates, 0.9, "k reads/s",
+                           1e3, 1)
 
 
 ROWS = {"page-cache": page_cache, "daemon": daemon}

@@ -61,14 +61,23 @@ class ProtocolTest : public ::testing::Test {
     in.flags = flags;
     return kernel_.Call(FUSE_OPEN, node, Bytes(in));
   }
-  static std::string ReadBody(uint64_t offset, uint32_t size) {
+  KernelReply Release(uint64_t node, const KernelReply& open) {
+    fuse_release_in in{};
+    in.fh = open.As<fuse_open_out>().fh;
+    return kernel_.Call(FUSE_RELEASE, node, Bytes(in));
+  }
+  static std::string ReadBody(uint64_t offset, uint32_t size, uint64_t handle = 0) {
     fuse_read_in in{};
+    in.fh = handle;
     in.offset = offset;
     in.size = size;
     return Bytes(in);
   }
   KernelReply Read(uint64_t node, uint64_t offset, uint32_t size) {
     return kernel_.Call(FUSE_READ, node, ReadBody(offset, size));
+  }
+  KernelReply Read(uint64_t node, uint64_t offset, uint32_t size, const KernelReply& open) {
+    return kernel_.Call(FUSE_READ, node, ReadBody(offset, size, open.As<fuse_open_out>().fh));
   }
   uint64_t Interrupt(uint64_t unique) {
     fuse_interrupt_in in{};

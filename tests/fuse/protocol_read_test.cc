@@ -22,26 +22,25 @@ TEST_F(ProtocolTest, OpenReadRelease) {
   const uint64_t node = Lookup("a").nodeid;
   const KernelReply open = Open(node);
   ASSERT_EQ(open.error, 0);
-  EXPECT_EQ(open.As<fuse_open_out>().fh, 0u) << "handles carry no state";
   EXPECT_TRUE(open.As<fuse_open_out>().open_flags & FOPEN_KEEP_CACHE);
   EXPECT_EQ(Read(node, 0, 131'072).body, Expected("a", 0, 131'072));
   EXPECT_EQ(Read(node, 299'990, 131'072).body, Expected("a", 299'990, 10)) << "clipped at the end";
   EXPECT_EQ(Read(node, 300'000, 10).body, "");
   EXPECT_EQ(Read(node, 1ull << 40, 10).body, "");
   EXPECT_EQ(opener_.images_alive(), 1);
-  fuse_release_in release{};
-  EXPECT_EQ(kernel_.Call(FUSE_RELEASE, node, Bytes(release)).error, 0);
+  EXPECT_EQ(Release(node, open).error, 0);
   EXPECT_TRUE(WaitFor([&] { return opener_.images_alive() == 0; }));
 }
 
 TEST_F(ProtocolTest, TwoHandlesShareAnImageUntilTheLastIsClosed) {
   const uint64_t node = Lookup("a").nodeid;
-  ASSERT_EQ(Open(node).error, 0);
-  ASSERT_EQ(Open(node).error, 0);
-  kernel_.Call(FUSE_RELEASE, node, Bytes(fuse_release_in{}));
-  EXPECT_EQ(Read(node, 5, 10).body, Expected("a", 5, 10));
+  const KernelReply first = Open(node), second = Open(node);
+  ASSERT_EQ(first.error, 0);
+  ASSERT_EQ(second.error, 0);
+  Release(node, first);
+  EXPECT_EQ(Read(node, 5, 10, second).body, Expected("a", 5, 10));
   EXPECT_EQ(opener_.images_alive(), 1);
-  kernel_.Call(FUSE_RELEASE, node, Bytes(fuse_release_in{}));
+  Release(node, second);
   EXPECT_TRUE(WaitFor([&] { return opener_.images_alive() == 0; }));
 }
 
@@ -55,9 +54,22 @@ TEST_F(ProtocolTest, ReadsFromDataFiles) {
   const TempDir directory;
   opener_.UseFiles(directory.path());
   const uint64_t node = Lookup("a").nodeid;
-  ASSERT_EQ(Open(node).error, 0);
-  for (const uint32_t size : {1u, 4'096u, 65'536u, 131'072u})
+  const KernelReply open = Open(node);
+  ASSERT_EQ(open.error, 0);
+  for (const uint32_t size : {1u, 4'096u, 65'536u, 131'072u}) {
     EXPECT_EQ(Read(node, 1'001, size).body, Expected("a", 1'001, size)) << size;
+    EXPECT_EQ(Read(node, 1'001, size, open).body, Expected("a", 1'001, size)) << size;
+  }
+}
+
+// As a successor on the same mount gets them: the mark is another's.
+TEST_F(ProtocolTest, AForeignHandleIsReadByItsNode) {
+  const uint64_t node = Lookup("a").nodeid;
+  KernelReply open = Open(node);
+  auto out = open.As<fuse_open_out>();
+  out.fh ^= 2ull << 48;
+  open.body = Bytes(out);
+  EXPECT_EQ(Read(node, 5, 10, open).body, Expected("a", 5, 10));
 }
 
 TEST_F(ProtocolTest, OpenRefusesWhatItCannotServe) {
