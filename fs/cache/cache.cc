@@ -129,7 +129,10 @@ std::shared_ptr<CachedImage> CacheImpl::Use(const ImageInfo& info, Error& error)
   }
   changed_.NotifyAll();
   if (image->chunks() == 0 && !stored) image->StoreEmpty();
-  if (row.suspect && image->progress().complete) verifier_->Recheck(image);
+  if (stored && image->progress().complete) {  // so that it becomes sealed, if an earlier end or the source was in the way
+    if (row.suspect) verifier_->Recheck(image);
+    if (row.verdict == Verdict::kUnknown) verifier_->Consider(image);
+  }
   return image;
 }
 

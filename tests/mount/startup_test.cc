@@ -179,6 +179,7 @@ TEST_F(Startup, AnOrdinaryUserMountsAndUnmounts) {
       {GlintfsBinary(), source(), home / "mnt", "-o", "cache=" + home / "cache,log=" + home / "log"}, nobody);
   EXPECT_EQ(mounted.status, 0) << mounted.err;
   EXPECT_EQ(RunCommand({"cat", home / "mnt/disk.raw"}, nobody).out, "content");
+  EXPECT_THAT(ReadFile(home / "log"), ::testing::HasSubstr("passthrough off"));
   EXPECT_FALSE(RunCommand({"cat", home / "mnt/disk.raw"}).ok()) << "root is another user, and allow_other is off";
   EXPECT_TRUE(RunCommand({"fusermount3", "-u", home / "mnt"}, nobody).ok());
   EXPECT_TRUE(WaitFor([&] { return ProcessesWith(home.path()).empty(); })) << "the daemon outlives its mount";

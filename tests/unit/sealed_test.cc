@@ -184,6 +184,10 @@ TEST_F(SealedTest, ASourceThatCannotBeAskedForAChecksumDoesNotHinderIt) {
   backend_.Fail(Call::kChecksum, {Errc::kUnavailable, "down"}, "a", -1);
   Fill("a");
   EXPECT_EQ(cache_->StatusOf("a")->state, ImageState::kComplete);
+  cache_.reset();
+  Open();
+  ReadRight(*Image("a"), 0, 4096);
+  EXPECT_TRUE(WaitFor([&] { return Row("a").has_value(); }));
 }
 
 }  // namespace
