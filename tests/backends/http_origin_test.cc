@@ -325,14 +325,10 @@ TEST_F(HttpOriginTest, RetriesResume) {
 TEST_F(HttpOriginTest, RetryAfterIsHonoured) {
   options_.retries = 5;
   Connect();
-  Script([](OriginFile& file) { file.status = 503, file.headers = {"Retry-After: 1"}; });
+  Script([](OriginFile& file) { file.status = 503, file.status_times = 1, file.headers = {"Retry-After: 1"}; });
   const auto start = std::chrono::steady_clock::now();
-  std::thread repair([&] {
-    EXPECT_TRUE(WaitFor([&] { return !origin_.Requests("/a.img").empty(); }));
-    Script([](OriginFile&) {});
-  });
   EXPECT_EQ(StatCode(), "ok");
-  repair.join();
+  EXPECT_GE(origin_.Requests("/a.img").size(), 2u);
   EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
 }
 

@@ -163,6 +163,7 @@ OriginFile Origin::FileFor(const OriginRequest& request) {
     return missing;
   }
   OriginFile file = it->second;
+  if (file.status_times > 0 && --it->second.status_times == 0) it->second.status = 0;
   if (file.trouble != Trouble::kNone && (request.method == "GET" || file.trouble_on_head)) {
     if (it->second.trouble_times > 0 && --it->second.trouble_times == 0) it->second.trouble = Trouble::kNone;
   } else {

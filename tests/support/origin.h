@@ -41,6 +41,7 @@ struct OriginFile {
   bool allow_head = true;       // false: 405
   bool send_length = true;      // false: chunked, and no length on HEAD
   int status = 0;               // non-zero: this status, empty body
+  int status_times = -1;        // for so many requests, then the content; -1: always
   std::vector<std::string> headers;  // more header lines, "Retry-After: 1"
   std::string raw;              // non-empty: exactly these bytes for every request, then the connection closes
 
