@@ -229,7 +229,8 @@ Result<void> CacheImpl::Evict(std::string_view name) {
   return {};
 }
 
-// An image that only fills in the background is stopped first.
+// An image that only fills in the background is stopped first. Not aborted: somebody may open it at any moment, and then it
+// is not evicted and his reads are right.
 Result<void> CacheImpl::EvictVersion(RowId row, std::string_view name) {
   std::shared_ptr<CachedImage> retry;
   {
@@ -251,14 +252,19 @@ Result<void> CacheImpl::EvictVersion(RowId row, std::string_view name) {
     }
     if (live && !retry) retry = std::move(live);
   }
-  if (retry) retry->Abort({Errc::kCancelled, "evicted"});
+  if (retry) retry->StopFetching();
   retry.reset();
   const Nanos give_up = clock_.Now() + kAbortPatience;
   while (!budget_.ChooseVictim(row, false)) {
     if (clock_.Now() >= give_up) return Error{Errc::kBusy, fmt::format("{} is in use: try again", name)};
     (void)Checkpoint();  // lets go of images that waited for it
+    std::shared_ptr<CachedImage> live;  // let go without the lock
     MutexLock lock(mu_);
-    if (table_.Find(row) == nullptr) return {};  // nothing of it had been kept
+    Entry* entry = table_.Find(row);
+    if (entry == nullptr) return {};  // nothing of it had been kept
+    live = entry->live.lock();
+    if (entry->sealed_opens > 0 || (live && live->open_handles.load() > 0))
+      return Error{Errc::kBusy, fmt::format("{} is open", name)};
     changed_.WaitFor(mu_, std::chrono::milliseconds(10));
   }
   RemoveImages({row}, Reason::kEvicted);

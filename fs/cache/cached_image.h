@@ -83,7 +83,9 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   void StartFill(Urgency urgency);
   bool filling();
   // Ends a fill: its flights end after the chunk they are at. Reads go on.
-  void CancelFill();
+  void CancelFill() { EndFlights(Urgency::kQueued); }
+  // Ends everything that is being fetched, readahead that nobody waits for included. Reads that wait start over.
+  void StopFetching() { EndFlights(Urgency::kDemand); }
   // For an image of no bytes: makes its (empty) data file, so that it counts as complete.
   void StoreEmpty();
 
@@ -148,6 +150,8 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
     bool fill_ended = false;
     std::optional<Error> fill_error;
   };
+  void EndFlights(Urgency least);
+
   enum class Decision { kParked, kReady, kCheck, kFail };
 
   void Advance(std::unique_ptr<ReadOp> op, bool first);

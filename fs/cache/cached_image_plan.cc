@@ -187,13 +187,14 @@ bool CachedImage::filling() {
   return fill_.has_value();
 }
 
-void CachedImage::CancelFill() {
+// Of urgency `least` and less.
+void CachedImage::EndFlights(Urgency least) {
   Actions actions;
   {
     MutexLock lock(mu_);
     StopFillLocked(Error{Errc::kCancelled, "the fill was cancelled"}, actions);
     for (const auto& flight : in_flight_.all())
-      if (flight->fill && flight->urgency.load() >= Urgency::kQueued) flight->end = flight->next;
+      if (flight->urgency.load() >= least && (flight->fill || least == Urgency::kDemand)) flight->end = flight->next;
     OrphansLocked(actions.restart);
   }
   Perform(std::move(actions));

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 
+#include "fs/base/thread.h"
 #include "fs/base/unique_fd.h"
 #include "fs/cache/cache.h"
 #include "fs/cache/cached_image.h"
@@ -188,6 +190,24 @@ TEST_F(SealedTest, ASourceThatCannotBeAskedForAChecksumDoesNotHinderIt) {
   Open();
   ReadRight(*Image("a"), 0, 4096);
   EXPECT_TRUE(WaitFor([&] { return Row("a").has_value(); }));
+}
+
+// An eviction that sees no handle may be overtaken by an open: then it fails, and the reader notices nothing.
+TEST_F(SealedTest, ReadsRacingEvictionsAreRight) {
+  backend_.Put("a", 2 * kMiB + 5);
+  std::atomic<bool> over{false};
+  std::vector<Thread> readers;
+  for (int i = 0; i < 3; ++i)
+    readers.emplace_back("reader", [&](std::stop_token) {
+      for (uint64_t at = 0; !over; at = (at + 700'001) % (2 * kMiB - 1000)) ReadRight(*Image("a"), at, 1000);
+    });
+  int evicted = 0;
+  EXPECT_TRUE(WaitFor([&] {
+    evicted += cache_->Evict("a") ? 1 : 0;
+    return evicted >= 5;
+  })) << evicted;
+  over = true;
+  for (Thread& reader : readers) reader.Join();
 }
 
 }  // namespace
