@@ -72,7 +72,7 @@ TEST_F(Flip, ACompleteImagePassesThroughUnderTheSameInodeNumber) {
   const std::string content = Put("dir/disk.raw", 3'000'001, 1);
   GlintfsMount mount(source());
   mount.Start();
-  EXPECT_EQ(mount.Get("/v1/status")["passthrough"]["on"], true);
+  EXPECT_TRUE(WaitFor([&] { return mount.Get("/v1/status")["passthrough"]["on"] == true; }));
   struct stat before{}, after{};
   ASSERT_EQ(::stat((mount / "dir/disk.raw").c_str(), &before), 0);
   EXPECT_TRUE(ReadFile(mount / "dir/disk.raw") == content);
@@ -306,8 +306,8 @@ TEST_F(Flip, CanBeTurnedOff) {
   ASSERT_TRUE(mount.WaitForState("disk.raw", "complete"));
   EXPECT_FALSE(PassesThrough(mount, "disk.raw"));
   EXPECT_TRUE(ReadFile(mount / "disk.raw") == content);
-  EXPECT_EQ(mount.Get("/v1/status")["passthrough"]["refused"], "turned off");
-  EXPECT_THAT(mount.LogText(), ::testing::HasSubstr("passthrough off: turned off"));
+  EXPECT_TRUE(WaitFor([&] { return mount.Get("/v1/status")["passthrough"]["refused"] == "turned off"; }));
+  EXPECT_TRUE(WaitFor([&] { return mount.LogText().find("passthrough off: turned off") != std::string::npos; }));
   EXPECT_THAT(mount.Ctl({"status"}).out, ::testing::HasSubstr("off: turned off"));
 }
 
