@@ -136,8 +136,10 @@ std::shared_ptr<CachedImage> CacheImpl::Use(const ImageInfo& info, Error& error)
   return image;
 }
 
-// Whatever of the stored state cannot be read is as good as absent.
+// Whatever of the stored state is not there is absent. A file that cannot be opened now (no descriptors, an I/O error) is left as
+// it is: this time the image is read past the cache.
 std::shared_ptr<CachedImage> CacheImpl::Load(const ImageRow& row, bool stored) {
+  bool leave_alone = false;
   CachedImage::Stored state;
   state.generation = row.generation;
   state.suspect = row.suspect;
@@ -150,10 +152,14 @@ std::shared_ptr<CachedImage> CacheImpl::Load(const ImageRow& row, bool stored) {
       else
         LogWarn("{}: its chunk set cannot be read ({}): it is fetched anew", row.info.id.name, segments.error().message);
     } else {
-      LogWarn("{}: its data file cannot be used ({}): it is fetched anew", row.info.id.name, file.error().message);
+      leave_alone = !TellsOfTheFile(file.error().code);
+      LogWarn("{}: its data file cannot be used ({}): it is {}", row.info.id.name, file.error().message,
+              leave_alone ? "read past the cache until it is opened again" : "fetched anew");
     }
   }
-  return std::make_shared<CachedImage>(row.info, row.row, options_.chunk_size, *this, std::move(state));
+  auto image = std::make_shared<CachedImage>(row.info, row.row, options_.chunk_size, *this, std::move(state));
+  if (leave_alone) image->MarkSealed();
+  return image;
 }
 
 // ---------------------------------------------------------------------------------------------------- names and versions

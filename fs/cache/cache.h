@@ -20,11 +20,11 @@
 #include "fs/base/file.h"
 #include "fs/base/result.h"
 #include "fs/cache/image_status.h"
+#include "fs/cache/sealed_image.h"
 
 namespace glintfs {
 
 class CachedImage;
-class SealedImage;
 
 enum class FillMode { kFull, kDemand };
 
@@ -117,8 +117,8 @@ class Cache {
   // An image is sealed when it is complete, on disk and in the index, with no chunk left to check and, where the source has
   // a checksum, verified. Cheap: for every lookup.
   virtual std::optional<RowId> SealedRow(const ImageId& id) = 0;  // nullopt: it is not sealed
-  // Opens it as a whole. Null when it is not sealed any more.
-  virtual std::shared_ptr<SealedImage> OpenSealed(RowId row) = 0;
+  // Opens it as a whole. kNotFound: it is not sealed any more; any other error: its file cannot be opened now.
+  virtual Result<OpenedSealed> OpenSealed(RowId row) = 0;
   // A handle on it was opened (this counts as a hit) or closed. REQUIRES: a SealedImage of this row lives.
   virtual void SealedOpened(RowId row) = 0;
   virtual void SealedClosed(RowId row) = 0;

@@ -201,7 +201,8 @@ PruneResult CacheImpl::RemoveImages(const std::vector<RowId>& rows, Reason reaso
         LogWarn("{}: removed: a part of it on disk is bad; it is fetched anew when it is read", gone.info.id.name);
         break;
       case Reason::kLost:
-        LogWarn("{}: its data file is gone or was replaced; it is fetched anew when it is read", gone.info.id.name);
+        LogWarn("{}: its data file is gone or has another size (a crash while it was being removed leaves that); it is fetched anew "
+                "when it is read", gone.info.id.name);
         break;
     }
     Announce(Event::kRemoved, gone.info);

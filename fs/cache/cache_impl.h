@@ -26,6 +26,9 @@
 
 namespace glintfs {
 
+// Does this error of Storage::Open mean that the data file is missing or not what it was? If not, it is to be left alone.
+inline bool TellsOfTheFile(Errc code) { return code == Errc::kNotFound || code == Errc::kCorrupt; }
+
 // The key of promised rows.
 std::string RowKey(const ImageId& id);
 
@@ -41,7 +44,7 @@ class CacheImpl final : public Cache, public ImageHost {
   std::optional<ImageInfo> FindNewest(std::string_view name) override;
   std::vector<ListEntry> NamesIn(std::string_view directory) override;
   std::optional<RowId> SealedRow(const ImageId& id) override;
-  std::shared_ptr<SealedImage> OpenSealed(RowId row) override;
+  Result<OpenedSealed> OpenSealed(RowId row) override;
   void SealedOpened(RowId row) override;
   void SealedClosed(RowId row) override;
   void Supersede(const ImageId& current) override;

@@ -15,17 +15,12 @@
 namespace glintfs {
 namespace {
 
-class SealedFile final : public SealedImage {
+class SealedUse final : public SealedImage {
  public:
-  SealedFile(std::unique_ptr<File> file, std::function<void()> closed) : file_(std::move(file)), closed_(std::move(closed)) {}
-  ~SealedFile() override {
-    file_.reset();
-    closed_();
-  }
-  const File& file() const override { return *file_; }
+  explicit SealedUse(std::function<void()> closed) : closed_(std::move(closed)) {}
+  ~SealedUse() override { closed_(); }
 
  private:
-  std::unique_ptr<File> file_;
   const std::function<void()> closed_;
 };
 
@@ -45,14 +40,15 @@ std::optional<RowId> CacheImpl::SealedRow(const ImageId& id) {
   return entry != nullptr && SealedLocked(*entry) ? std::optional(entry->row.row) : std::nullopt;
 }
 
-std::shared_ptr<SealedImage> CacheImpl::OpenSealed(RowId row) {
+Result<OpenedSealed> CacheImpl::OpenSealed(RowId row) {
+  const Error not_sealed{Errc::kNotFound, "not sealed"};
   ImageRow found;
   std::shared_ptr<CachedImage> live;
   for (;;) {
     {
       MutexLock lock(mu_);
       Entry* entry = table_.Find(row);
-      if (entry == nullptr || !SealedLocked(*entry)) return nullptr;
+      if (entry == nullptr || !SealedLocked(*entry)) return not_sealed;
       entry->passed_through = true;  // before anyone can read, and whoever loads the image from now on sees it
       found = entry->row;
       live = entry->live.lock();
@@ -64,15 +60,18 @@ std::shared_ptr<SealedImage> CacheImpl::OpenSealed(RowId row) {
   auto file = live && !live->Seal() ? Result<std::unique_ptr<File>>(Error{Errc::kCorrupt, "a chunk of it is bad"})
                                     : storage_->Open(layout::DataPath(row, found.generation), found.info.size);
   if (!file) {
-    LogWarn("{}: its data file cannot be used as it is: {}", found.info.id.name, file.error().message);
     budget_.Release(row);
+    // Short of descriptors or memory, or an I/O error: that says nothing about the file.
+    if (!TellsOfTheFile(file.error().code)) return file.error();
+    LogWarn("{}: its data file cannot be used as it is: {}", found.info.id.name, file.error().message);
     MarkDamaged(row);
-    return nullptr;
+    return not_sealed;
   }
-  return std::make_shared<SealedFile>(std::move(*file), [this, row] {
+  auto use = std::make_shared<SealedUse>([this, row] {
     budget_.Release(row);
     changed_.NotifyAll();
   });
+  return OpenedSealed{std::move(use), std::move(*file)};
 }
 
 void CacheImpl::SealedOpened(RowId row) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "fs/base/log.h"
 #include "fs/base/size_text.h"
@@ -14,6 +15,7 @@
 
 namespace glintfs {
 namespace {
+constexpr Nanos kLockPatience = std::chrono::seconds(2);
 constexpr uint64_t kRowBlock = 1'000'000;  // row numbers promised ahead per index write
 }
 
@@ -150,7 +152,14 @@ Result<void> CacheImpl::LockDirectory() {
   const std::string path = options_.directory + "/" + layout::kLock;
   lock_file_.Reset(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock_file_.valid()) return ErrnoError(errno, "cache directory is not writable: " + path);
-  if (::flock(lock_file_.get(), LOCK_EX | LOCK_NB) != 0) {
+  // umount(8) is back before the daemon has written its last checkpoint.
+  bool locked = false;
+  for (const Nanos give_up = Clock::System().Now() + kLockPatience; !locked;) {
+    locked = ::flock(lock_file_.get(), LOCK_EX | LOCK_NB) == 0;
+    if (locked || Clock::System().Now() >= give_up) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  if (!locked) {
     char pid[32] = {};
     if (::pread(lock_file_.get(), pid, sizeof(pid) - 1, 0) <= 0) pid[0] = '?';
     std::string text(pid);

@@ -222,7 +222,13 @@ bool CachedImage::FinishChunk(Flight& flight, uint64_t chunk, std::span<const st
   const uint64_t hash = have ? 0 : HashChunk(data);
   const bool stored = !have && StoreChunk(chunk, data, zero);
   Buffer transient;
-  if (!have && !stored) transient = std::make_shared<const std::vector<std::byte>>(data.begin(), data.end());
+  std::string why_not;
+  if (!have && !stored) {
+    transient = std::make_shared<const std::vector<std::byte>>(data.begin(), data.end());
+    why_not = sealed_                   ? "its data file is to be left as it is"
+              : host_.StorageUsable() ? "the cache is full and nothing can be evicted"
+                                        : "the cache cannot store";
+  }
 
   Actions actions;
   bool report = false, more;
@@ -253,7 +259,7 @@ bool CachedImage::FinishChunk(Flight& flight, uint64_t chunk, std::span<const st
     // A fill that finds no room ends; so does readahead that nobody could take in. A reader's own fetch goes on.
     if (transient) {
       const bool kept = AddTransientLocked(chunk, transient, !actions.restart.empty());
-      if (flight.fill) StopFillLocked(Error{Errc::kNoSpace, "the cache is full and nothing can be evicted"}, actions);
+      if (flight.fill) StopFillLocked(Error{Errc::kNoSpace, std::move(why_not)}, actions);
       if (actions.restart.empty() && (flight.fill || !kept)) flight.end = std::min(flight.end, flight.next);
     }
     more = flight.next < flight.end;

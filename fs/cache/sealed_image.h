@@ -5,15 +5,21 @@
 // uses it. See cache_sealed.cc.
 #pragma once
 
+#include <memory>
+
 #include "fs/base/file.h"
 
 namespace glintfs {
 
-// Thread-safe. While it lives the image is in use: it is not evicted, and its disk bytes count.
+// While it lives the image is in use: it is not evicted, and its disk bytes count. Thread-safe.
 class SealedImage {
  public:
   virtual ~SealedImage() = default;
-  virtual const File& file() const = 0;
+};
+
+struct OpenedSealed {
+  std::shared_ptr<SealedImage> image;
+  std::unique_ptr<File> file;  // may be closed before `image`
 };
 
 }  // namespace glintfs

@@ -109,7 +109,7 @@ void Filesystem::Lookup(RequestId id, NodeId parent, std::string_view name, Look
     --names_waiting_;
     if (!entry) return done(ToErrno(entry.error().code), {});
     const auto found = entry->is_directory ? nodes_.LookUpDirectory(path) : LookUpImage(*entry);
-    done(0, ReplyFor(found, passthrough_->decided() ? entry->valid_for : Nanos(0)));
+    done(0, ReplyFor(found, EntryTimeout(found.id, *entry)));
   });
   if (!Requests::EndedHere(id)) requests_.Park(id, [this, id] { catalog_.Cancel(id); });
 }
@@ -119,6 +119,13 @@ NodeTable::Found Filesystem::LookUpImage(const CatalogEntry& entry) {
     if (const auto row = cache_.SealedRow(entry.image.id)) return nodes_.LookUpImage(*row, Residency::kComplete, entry.image);
   }
   return nodes_.LookUpImage(entry.row, Residency::kPartial, entry.image);
+}
+
+// A name whose image may get another node is not kept for long, should the invalidation not come through.
+Nanos Filesystem::EntryTimeout(NodeId node, const CatalogEntry& entry) const {
+  if (entry.is_directory || ResidencyOf(node) == Residency::kComplete) return entry.valid_for;
+  if (!passthrough_->decided()) return Nanos(0);
+  return passthrough_->on() ? std::min(entry.valid_for, Passthrough::kNameTtl) : entry.valid_for;
 }
 
 void Filesystem::OnSealed(const ImageInfo& image) {

@@ -154,6 +154,7 @@ class Filesystem {
   Attributes AttributesOf(const NodeInfo& info) const;
   NodeReply ReplyFor(const NodeTable::Found& found, Nanos entry_timeout) const;
   NodeTable::Found LookUpImage(const CatalogEntry& entry);
+  Nanos EntryTimeout(NodeId node, const CatalogEntry& entry) const;
   void LookUpDots(const NodeInfo& parent, std::string_view name, const LookupDone& done);
   std::shared_ptr<const Snapshot> FindSnapshot(uint64_t handle, NodeId node);
   void KeepSnapshot(uint64_t handle, NodeId node, std::shared_ptr<const Snapshot> snapshot);

@@ -61,7 +61,7 @@ int Filesystem::OpenPartial(NodeId node, const NodeInfo& info, OpenReply& reply)
 int Filesystem::OpenComplete(NodeId node, const NodeInfo& info, OpenReply& reply) {
   auto image = nodes_.ShareOpen(node);
   if (!image) {
-    auto opened = OpenForKernel(cache_, RowOf(node), info.image, passthrough_);
+    auto opened = OpenForKernel(cache_, RowOf(node), passthrough_);
     if (!opened && opened.error().code == Errc::kNotFound) return ESTALE;
     if (!opened) {
       LogDebug("{}: read through glintfs: {}", info.name, opened.error().ToString());
@@ -109,7 +109,7 @@ void Filesystem::Read(RequestId id, NodeId node, uint64_t offset, size_t length,
   if (!info) return reply->Fail(ESTALE);
   if (info->is_directory) return reply->Fail(EISDIR);
   std::shared_ptr<OpenedImage> image = nodes_.OpenedAt(node);
-  if (!image) {
+  if (!image || image->backing_id() != 0) {  // the kernel asks for no read of such a node, but a successor may have to answer one
     auto opened = opener_(info->image);
     if (!opened) return reply->Fail(ToErrno(opened.error().code));
     image = std::move(*opened);

@@ -23,24 +23,16 @@ class OpenedFromCache final : public OpenedImage {
 
 class OpenedForKernel final : public OpenedImage {
  public:
-  OpenedForKernel(Cache& cache, RowId row, uint64_t size, std::shared_ptr<SealedImage> image,
-                  std::shared_ptr<Passthrough> passthrough, int32_t backing_id)
+  OpenedForKernel(Cache& cache, RowId row, std::shared_ptr<SealedImage> image, std::shared_ptr<Passthrough> passthrough,
+                  int32_t backing_id)
       : cache_(cache),
         row_(row),
-        size_(size),
         image_(std::move(image)),
         passthrough_(std::move(passthrough)),
         backing_id_(backing_id) {}
   ~OpenedForKernel() override { passthrough_->Unregister(backing_id_); }
 
-  // The kernel does not ask; this is for a READ without a handle.
-  void Read(std::unique_ptr<ReadOp> op) override {
-    ReadData data;
-    data.file = &image_->file();
-    data.offset = op->offset;
-    if (op->offset < size_) data.length = std::min<uint64_t>(op->length, size_ - op->offset);
-    if (!op->Done(data)) op->Fail({Errc::kIo, "the data file cannot be read"});
-  }
+  void Read(std::unique_ptr<ReadOp> op) override { op->Fail({Errc::kIo, "the kernel reads this image by itself"}); }
   bool Cancel(uint64_t) override { return false; }
   int32_t backing_id() const override { return backing_id_; }
   void Opened() override { cache_.SealedOpened(row_); }
@@ -49,7 +41,6 @@ class OpenedForKernel final : public OpenedImage {
  private:
   Cache& cache_;
   const RowId row_;
-  const uint64_t size_;
   const std::shared_ptr<SealedImage> image_;
   const std::shared_ptr<Passthrough> passthrough_;
   const int32_t backing_id_;
@@ -57,13 +48,12 @@ class OpenedForKernel final : public OpenedImage {
 
 }  // namespace
 
-Result<std::shared_ptr<OpenedImage>> OpenForKernel(Cache& cache, RowId row, const ImageInfo& image,
-                                                   std::shared_ptr<Passthrough> passthrough) {
-  auto sealed = cache.OpenSealed(row);
-  if (!sealed) return Error{Errc::kNotFound, "not sealed"};
-  GLINTFS_ASSIGN(const int32_t id, passthrough->Register(sealed->file().fd()));
+// The kernel keeps the file by itself: no descriptor stays open here.
+Result<std::shared_ptr<OpenedImage>> OpenForKernel(Cache& cache, RowId row, std::shared_ptr<Passthrough> passthrough) {
+  GLINTFS_ASSIGN(OpenedSealed sealed, cache.OpenSealed(row));
+  GLINTFS_ASSIGN(const int32_t id, passthrough->Register(sealed.file->fd()));
   return std::shared_ptr<OpenedImage>(
-      std::make_shared<OpenedForKernel>(cache, row, image.size, std::move(sealed), std::move(passthrough), id));
+      std::make_shared<OpenedForKernel>(cache, row, std::move(sealed.image), std::move(passthrough), id));
 }
 
 ImageOpener CacheOpener(Cache& cache) {

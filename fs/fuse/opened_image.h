@@ -39,9 +39,8 @@ using ImageOpener = std::function<Result<std::shared_ptr<OpenedImage>>(const Ima
 // Opens with Cache::OpenImage.
 ImageOpener CacheOpener(Cache& cache);
 
-// Opens a sealed image for the kernel to read by itself. kNotFound: it is not sealed any more; any other error: the kernel
-// did not take its file.
-Result<std::shared_ptr<OpenedImage>> OpenForKernel(Cache& cache, RowId row, const ImageInfo& image,
-                                                   std::shared_ptr<Passthrough> passthrough);
+// Opens a sealed image for the kernel to read by itself. kNotFound: it is not sealed any more; any other error: its file cannot
+// be opened now, or the kernel did not take it.
+Result<std::shared_ptr<OpenedImage>> OpenForKernel(Cache& cache, RowId row, std::shared_ptr<Passthrough> passthrough);
 
 }  // namespace glintfs

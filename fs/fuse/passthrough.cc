@@ -8,7 +8,6 @@
 
 namespace glintfs {
 namespace {
-constexpr Nanos kPatience = std::chrono::seconds(60);
 constexpr Nanos kLook = std::chrono::milliseconds(5);
 }  // namespace
 
@@ -74,7 +73,7 @@ void Passthrough::Unregister(int32_t backing_id) {
 void Passthrough::InvalidateSoon(uint64_t parent, std::string name) {
   MutexLock lock(mu_);
   if (port_ == nullptr || stopping_) return;
-  jobs_.push_back({parent, std::move(name)});
+  jobs_.push_back({parent, std::move(name), Clock::System().Now() + kNameTtl});
   changed_.NotifyAll();
 }
 
@@ -93,13 +92,12 @@ void Passthrough::Run(std::stop_token) {
       if (stopping_) return;
       job = jobs_.front();
     }
-    const Nanos give_up = clock.Now() + kPatience;
-    while (names_waiting_() > 0 && clock.Now() < give_up) {
+    while (names_waiting_() > 0 && clock.Now() < job.until) {
       MutexLock lock(mu_);
       if (stopping_) return;
       changed_.WaitFor(mu_, kLook);
     }
-    if (clock.Now() < give_up) {
+    if (clock.Now() < job.until) {
       const PortCall call(*this);
       if (call.port() == nullptr) return;
       if (auto done = call.port()->InvalidateEntry(job.parent, job.name); !done && done.error().code != Errc::kNotFound)

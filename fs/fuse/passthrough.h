@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 
+#include "fs/base/clock.h"
 #include "fs/base/mutex.h"
 #include "fs/base/result.h"
 #include "fs/base/thread.h"
@@ -35,6 +36,9 @@ class KernelPort {
 
 class Passthrough {
  public:
+  // How long the kernel may keep the name of a partial image while passthrough is on.
+  static constexpr Nanos kNameTtl = std::chrono::seconds(10);
+
   // Is off. `names_waiting`: how many lookups and listings wait for the source now.
   explicit Passthrough(std::function<int()> names_waiting);
   ~Passthrough();  // Stop
@@ -54,7 +58,7 @@ class Passthrough {
   void Unregister(int32_t backing_id);
 
   // Soon, from a thread of its own that holds no lock. Never while a lookup waits for the source: it would hold up the whole
-  // directory. If that takes longer than names are believed for (kPatience), the kernel asks again anyway.
+  // directory. After kNameTtl it is dropped: by then the kernel asks again by itself.
   void InvalidateSoon(uint64_t parent, std::string name);
   size_t waiting();  // for tests
 
@@ -62,6 +66,7 @@ class Passthrough {
   struct Job {
     uint64_t parent;
     std::string name;
+    Nanos until;  // real time, monotonic
   };
   void Run(std::stop_token stop);
 

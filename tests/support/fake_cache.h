@@ -28,7 +28,7 @@ class FakeCache final : public Cache {
   std::optional<ImageInfo> FindNewest(std::string_view name) override;
   std::vector<ListEntry> NamesIn(std::string_view directory) override;
   std::optional<RowId> SealedRow(const ImageId&) override { return std::nullopt; }
-  std::shared_ptr<SealedImage> OpenSealed(RowId) override { return nullptr; }
+  Result<OpenedSealed> OpenSealed(RowId) override { return Error{Errc::kNotFound, "not sealed"}; }
   void SealedOpened(RowId) override {}
   void SealedClosed(RowId) override {}
   void Supersede(const ImageId& current) override;

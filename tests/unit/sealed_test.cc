@@ -1,6 +1,7 @@
 // Sealed images: when the kernel may read a file by itself, and what becomes of one that turns out bad.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -85,7 +86,7 @@ TEST_F(SealedTest, NotBeforeItIsCompleteAndInTheIndex) {
   ReadRight(*image, 0, kMiB);
   ASSERT_TRUE(cache_->Checkpoint());
   EXPECT_FALSE(Row("a"));
-  EXPECT_EQ(cache_->OpenSealed(image->row()), nullptr);
+  EXPECT_EQ(cache_->OpenSealed(image->row()).error().code, Errc::kNotFound);
   ReadRight(*image, kMiB, kMiB + 5);
   ASSERT_TRUE(cache_->Checkpoint());
   EXPECT_TRUE(WaitFor([&] { return Row("a") == image->row(); }));
@@ -109,7 +110,7 @@ TEST_F(SealedTest, IsInUseWhileItIsOpen) {
   backend_.Put("a", 2 * kMiB);
   const RowId row = Fill("a");
   auto sealed = cache_->OpenSealed(row);
-  ASSERT_NE(sealed, nullptr);
+  ASSERT_TRUE(sealed) << sealed.error().ToString();
   cache_->SealedOpened(row);
   EXPECT_EQ(cache_->StatusOf("a")->open_count, 1);
   EXPECT_EQ(cache_->Prune(0, false).files, 0u);
@@ -117,10 +118,10 @@ TEST_F(SealedTest, IsInUseWhileItIsOpen) {
   ASSERT_FALSE(evicted);
   EXPECT_EQ(evicted.error().code, Errc::kBusy);
   cache_->SealedClosed(row);
-  sealed.reset();
+  sealed->image.reset();
   EXPECT_TRUE(WaitFor([&] { return static_cast<bool>(cache_->Evict("a")); }));
   EXPECT_FALSE(Row("a"));
-  EXPECT_EQ(cache_->OpenSealed(row), nullptr);
+  EXPECT_EQ(cache_->OpenSealed(row).error().code, Errc::kNotFound);
 }
 
 TEST_F(SealedTest, ASupersededImageIsNot) {
@@ -139,7 +140,7 @@ TEST_F(SealedTest, ABadChunkIsFetchedButTheFileIsNotWritten) {
   backend_.Put("a", 2 * kMiB);
   const RowId row = Fill("a");
   auto sealed = cache_->OpenSealed(row);
-  ASSERT_NE(sealed, nullptr);
+  ASSERT_TRUE(sealed) << sealed.error().ToString();
   const uint64_t bad = 5 * kChunk;
   Damage(bad + 100);
   {
@@ -149,8 +150,8 @@ TEST_F(SealedTest, ABadChunkIsFetchedButTheFileIsNotWritten) {
     for (int i = 0; i < 2; ++i) ReadRight(*image, bad - 10, kChunk);
     EXPECT_TRUE(IsDamaged(bad + 100)) << "the file was written";
   }
-  EXPECT_EQ(cache_->OpenSealed(row), nullptr);
-  sealed.reset();
+  EXPECT_EQ(cache_->OpenSealed(row).error().code, Errc::kNotFound);
+  sealed->image.reset();
   // Nobody uses it any more: it goes, and comes back whole.
   EXPECT_TRUE(WaitFor([&] { return !cache_->StatusOf("a"); }));
   Fill("a");
@@ -165,7 +166,7 @@ TEST_F(SealedTest, ABadChunkOfAFileThatWasNotPassedThroughIsRepaired) {
   auto image = Image("a");
   image->CheckRange(0, 1);
   EXPECT_FALSE(Row("a"));
-  EXPECT_EQ(cache_->OpenSealed(image->row()), nullptr);
+  EXPECT_EQ(cache_->OpenSealed(image->row()).error().code, Errc::kNotFound);
   ReadRight(*image, 0, kMiB);
   EXPECT_TRUE(WaitFor([&] { return Row("a").has_value(); }));
   EXPECT_FALSE(IsDamaged(100));
@@ -176,7 +177,7 @@ TEST_F(SealedTest, ADataFileThatIsGoneIsNotOpened) {
   const RowId row = Fill("a");
   ASSERT_TRUE(WaitFor([&] { return cache_->StatusOf("a")->open_count == 0; }));
   std::filesystem::remove(DataFile());
-  EXPECT_EQ(cache_->OpenSealed(row), nullptr);
+  EXPECT_EQ(cache_->OpenSealed(row).error().code, Errc::kNotFound);
   EXPECT_FALSE(Row("a"));
   ReadRight(*Image("a"), 0, 2 * kMiB);
 }
@@ -208,6 +209,32 @@ TEST_F(SealedTest, ReadsRacingEvictionsAreRight) {
   })) << evicted;
   over = true;
   for (Thread& reader : readers) reader.Join();
+}
+
+// Out of descriptors: that says nothing about the image.
+TEST_F(SealedTest, AFileThatCannotBeOpenedNowIsLeftAlone) {
+  backend_.Put("a", 2 * kMiB);
+  const RowId row = Fill("a");
+  ASSERT_TRUE(WaitFor([&] { return cache_->StatusOf("a")->open_count == 0; }));
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlim_t before = limit.rlim_cur;
+  {
+    const UniqueFd next(::open("/dev/null", O_RDONLY));
+    limit.rlim_cur = static_cast<rlim_t>(next.get());
+  }
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  const auto sealed = cache_->OpenSealed(row);
+  { ReadRight(*Image("a"), 0, 2 * kMiB); }  // past the cache
+  limit.rlim_cur = before;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  ASSERT_FALSE(sealed);
+  EXPECT_EQ(sealed.error().code, Errc::kIo);
+  const uint64_t fetched = backend_.DeliveredBytes("a");
+  EXPECT_TRUE(WaitFor([&] { return Row("a") == row; }));
+  EXPECT_TRUE(cache_->OpenSealed(row));
+  ReadRight(*Image("a"), 0, 2 * kMiB);
+  EXPECT_EQ(backend_.DeliveredBytes("a"), fetched);
 }
 
 }  // namespace
