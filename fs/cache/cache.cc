@@ -158,7 +158,7 @@ std::shared_ptr<CachedImage> CacheImpl::Load(const ImageRow& row, bool stored) {
     }
   }
   auto image = std::make_shared<CachedImage>(row.info, row.row, options_.chunk_size, *this, std::move(state));
-  if (leave_alone) image->MarkSealed();
+  if (leave_alone) image->LeaveFileAlone();
   return image;
 }
 

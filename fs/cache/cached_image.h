@@ -102,6 +102,8 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   // if every chunk is present and none suspect.
   void MarkSealed() { sealed_ = true; }
   bool Seal();
+  // The data file could not be opened this time: nothing is read from it, and nothing of it changes. For who loads the image.
+  void LeaveFileAlone() { file_left_alone_ = sealed_ = true; }
 
   // What the next checkpoint has to store. Take it, sync `file`, then commit; give it back if that failed.
   struct Dirty {
@@ -197,7 +199,7 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   const uint64_t chunk_size_;
   const uint64_t chunks_;
   ImageHost& host_;
-  std::atomic<bool> sealed_{false};
+  std::atomic<bool> sealed_{false}, file_left_alone_{false};
   const bool preexisting_file_;  // may hold bytes in absent chunks, from before an unclean end
 
   Mutex mu_;

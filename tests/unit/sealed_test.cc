@@ -225,14 +225,17 @@ TEST_F(SealedTest, AFileThatCannotBeOpenedNowIsLeftAlone) {
   }
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
   const auto sealed = cache_->OpenSealed(row);
-  { ReadRight(*Image("a"), 0, 2 * kMiB); }  // past the cache
+  auto past = Image("a");
+  ReadRight(*past, 0, 2 * kMiB);  // past the cache
   limit.rlim_cur = before;
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
   ASSERT_FALSE(sealed);
   EXPECT_EQ(sealed.error().code, Errc::kIo);
   const uint64_t fetched = backend_.DeliveredBytes("a");
   EXPECT_TRUE(WaitFor([&] { return Row("a") == row; }));
-  EXPECT_TRUE(cache_->OpenSealed(row));
+  EXPECT_TRUE(cache_->OpenSealed(row)) << "while the other is still in use";
+  past.reset();
+  EXPECT_TRUE(WaitFor([&] { return cache_->StatusOf("a")->state == ImageState::kComplete; }));
   ReadRight(*Image("a"), 0, 2 * kMiB);
   EXPECT_EQ(backend_.DeliveredBytes("a"), fetched);
 }
