@@ -1,7 +1,6 @@
 // Sealed images: when the kernel may read a file by itself, and what becomes of one that turns out bad.
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -25,6 +24,30 @@ using namespace glintfs::testing;
 constexpr uint64_t kChunk = 64 * 1024;
 constexpr uint64_t kMiB = 1 << 20;
 
+// A real one, that can be out of descriptors.
+class ShortStorage final : public Storage {
+ public:
+  ShortStorage(std::unique_ptr<Storage> storage, const std::atomic<bool>& is_short)
+      : storage_(std::move(storage)), short_(is_short) {}
+  Result<std::unique_ptr<File>> Open(const std::string& path, uint64_t size) override {
+    if (short_) return ErrnoError(EMFILE, "open " + path);
+    return storage_->Open(path, size);
+  }
+  Result<std::unique_ptr<File>> Create(const std::string& path, uint64_t size) override {
+    if (short_) return ErrnoError(EMFILE, "create " + path);
+    return storage_->Create(path, size);
+  }
+  Result<void> Remove(const std::string& path) override { return storage_->Remove(path); }
+  Result<void> Walk(const std::string& directory, const std::function<void(const Found&)>& found) override {
+    return storage_->Walk(directory, found);
+  }
+  Result<SpaceInfo> Space() override { return storage_->Space(); }
+
+ private:
+  const std::unique_ptr<Storage> storage_;
+  const std::atomic<bool>& short_;
+};
+
 class SealedTest : public ::testing::Test {
  protected:
   void SetUp() override { Open(); }
@@ -32,7 +55,10 @@ class SealedTest : public ::testing::Test {
     options_.directory = dir_.path();
     options_.chunk_size = kChunk;
     options_.limits.min_free = 0;
-    auto cache = Cache::Open(options_, backend_, Clock::System(), nullptr);
+    auto storage = OpenPosixStorage(dir_.path());
+    ASSERT_TRUE(storage) << storage.error().ToString();
+    auto cache =
+        Cache::Open(options_, backend_, Clock::System(), std::make_unique<ShortStorage>(std::move(*storage), short_));
     ASSERT_TRUE(cache) << cache.error().ToString();
     cache_ = std::move(*cache);
   }
@@ -74,6 +100,7 @@ class SealedTest : public ::testing::Test {
   TempDir dir_;
   FakeBackend backend_;
   CacheOptions options_;
+  std::atomic<bool> short_{false};  // of descriptors
   std::unique_ptr<Cache> cache_;
 };
 
@@ -216,19 +243,11 @@ TEST_F(SealedTest, AFileThatCannotBeOpenedNowIsLeftAlone) {
   backend_.Put("a", 2 * kMiB);
   const RowId row = Fill("a");
   ASSERT_TRUE(WaitFor([&] { return cache_->StatusOf("a")->open_count == 0; }));
-  rlimit limit{};
-  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
-  const rlim_t before = limit.rlim_cur;
-  {
-    const UniqueFd next(::open("/dev/null", O_RDONLY));
-    limit.rlim_cur = static_cast<rlim_t>(next.get());
-  }
-  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  short_ = true;
   const auto sealed = cache_->OpenSealed(row);
   auto past = Image("a");
   ReadRight(*past, 0, 2 * kMiB);  // past the cache
-  limit.rlim_cur = before;
-  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  short_ = false;
   ASSERT_FALSE(sealed);
   EXPECT_EQ(sealed.error().code, Errc::kIo);
   const uint64_t fetched = backend_.DeliveredBytes("a");
