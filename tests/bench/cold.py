@@ -4,11 +4,10 @@ import os
 import threading
 import time
 
-from bench.measure import MIB, read_whole, timed
+from bench.measure import MIB, read_whole, same_start, timed
 
 
 def cold_read(run, source, name="image"):
-    os.sync()
     with run.glintfs(source) as mount:
         return timed(lambda: read_whole(f"{mount.path}/{name}"))
 
@@ -16,7 +15,9 @@ def cold_read(run, source, name="image"):
 def cold(run):
     ours, theirs = [], []
     for _ in range(run.rounds):
+        same_start(run.size)
         theirs.append(run.size / run.curl(run.nginx.url("image"))[0])
+        same_start(run.size)
         ours.append(run.size / cold_read(run, run.nginx.url()))
     run.table.rate(f"cold sequential read of {run.size // MIB} MiB", "curl -o", ours, theirs, 1.0, "GB/s", 1e9)
 
@@ -26,6 +27,7 @@ def limited(run):
     path = run.source_file("limited", size)
     ours, theirs = [], []
     for _ in range(run.rounds):
+        os.sync()
         theirs.append(size / run.curl(run.nginx.url("slow/limited"))[0])
         ours.append(size / cold_read(run, run.nginx.url("slow/"), "limited"))
     os.unlink(path)
@@ -34,7 +36,7 @@ def limited(run):
 
 def cpu_of(run, fetch):
     """CPU seconds of a daemon from the mount until what it fetched is checkpointed."""
-    os.sync()
+    same_start(run.size)
     with run.glintfs() as mount:
         before = mount.cpu_seconds()
         fetch(mount)
@@ -44,7 +46,8 @@ def cpu_of(run, fetch):
 
 def cpu(run):
     read, cached, theirs = [], [], []
-    for _ in range(run.rounds):
+    for _ in range(2 if run.quick else run.rounds):
+        same_start(run.size)
         theirs.append(run.curl(run.nginx.url("image"))[1])
         read.append(cpu_of(run, lambda mount: read_whole(f"{mount.path}/image")))
         cached.append(cpu_of(run, lambda mount: mount.ctl("cache", "--wait", "image")))

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 
-from bench.measure import drop_page_cache_of, fio, read_whole, timed
+from bench.measure import drop_page_cache_of, fio, read_whole, same_start, timed
 
 SAME, COPY = "the same file on the disk", "a copy on the disk"
 
@@ -56,6 +56,7 @@ def disk(run):
         for _ in range(2 * run.rounds):
             for path, side in zip((ours, copy), rates):
                 forget(ours, mount.data_file(), copy)
+                same_start(run.size)
                 side.append(run.size / timed(lambda p=path: read_whole(p)))
         run.table.rate("complete image, page cache cold, sequential", COPY, *rates, 0.95, "GB/s", 1e9)
         forget(ours, mount.data_file(), copy)

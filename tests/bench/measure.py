@@ -1,6 +1,7 @@
 """Measuring: times, reads with buffers that are there already, fio, page caches that are dropped."""
 
 import json
+import mmap
 import os
 import random
 import subprocess
@@ -9,6 +10,7 @@ import time
 
 MIB = 1 << 20
 GIB = 1 << 30
+MADV_POPULATE_WRITE = 23  # Linux 5.14; Python has no name for it
 
 
 def timed(action):
@@ -29,6 +31,16 @@ def drop_page_cache_of(path):
     """What is clean; call os.sync() first."""
     with open(path, "rb") as f:
         os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def same_start(size):
+    """Before each timed side that fills memory: nothing of the other's is left to write, and there is memory at hand, for a
+    file and once more for a mount's page cache. A virtual machine that gave freed pages back to its host pays for each when it
+    touches it again, and which side pays is chance (docs/performance.md)."""
+    os.sync()
+    with mmap.mmap(-1, 2 * size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+        memory.madvise(MADV_POPULATE_WRITE)
 
 
 def read_whole(path):

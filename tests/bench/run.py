@@ -70,11 +70,15 @@ class Run:
     def curl(self, url):
         """Wall seconds and CPU seconds of `curl -o`."""
         out = f"{self.directory}/curl.out"
-        os.sync()  # each side starts with nothing of the other's left to write
 
         def fetch():
-            process = subprocess.Popen(["curl", "-sf", "-o", out, url], start_new_session=True)
-            _, status, usage = os.wait4(process.pid, 0)
+            process = subprocess.Popen(["curl", "-sf", "-o", out, url])
+            try:
+                _, status, usage = os.wait4(process.pid, 0)
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
             process.returncode = os.waitstatus_to_exitcode(status)
             if process.returncode != 0:
                 raise subprocess.CalledProcessError(process.returncode, "curl")
