@@ -213,6 +213,7 @@ std::optional<Checksum> CacheImpl::FindChecksum(CachedImage& image, std::stop_to
 }
 
 void CacheImpl::VerifyPassed(CachedImage& image) {
+  ++counters_.checksum_ok;
   {
     MutexLock lock(mu_);
     if (Entry* entry = table_.Find(image.row())) {
@@ -223,7 +224,6 @@ void CacheImpl::VerifyPassed(CachedImage& image) {
     kicked_ = true;
   }
   janitor_wake_.NotifyAll();
-  ++counters_.checksum_ok;
   LogInfo("{}: verified against the source's checksum", image.info().id.name);
   Announce(Event::kVerified, image.info());
   AnnounceSealed(image.row());
@@ -236,6 +236,7 @@ void CacheImpl::VerifyFailed(CachedImage& image, const std::string& message) {
     Supersede(now->image.id);
     return;
   }
+  ++counters_.checksum_failed;  // before anyone can see the verdict
   {
     MutexLock lock(mu_);
     if (Entry* entry = table_.Find(image.row())) {
@@ -246,7 +247,6 @@ void CacheImpl::VerifyFailed(CachedImage& image, const std::string& message) {
     kicked_ = true;
   }
   janitor_wake_.NotifyAll();
-  ++counters_.checksum_failed;
   image.Abort({Errc::kCorrupt, fmt::format("{} failed its checksum: {}", name, message)});
   LogError("{}: wrong checksum: {}; nothing of it is served any more; it is removed at the next clean and then fetched anew",
            name, message);

@@ -107,8 +107,8 @@ TEST_F(Ending, SighupRereadsWhatCanChange) {
   mount.process().Signal(SIGHUP);
   EXPECT_TRUE(WaitFor([&] { return mount.Get("/v1/status")["limits"]["max_size"] == 2ull << 30; }));
   EXPECT_TRUE(WaitFor([&] { return mount.LogText().find("SIGHUP: fill_rate 1M → 5M") != std::string::npos; }));
-  EXPECT_THAT(mount.LogText(), HasSubstr("SIGHUP: max_size 1Gi → 2Gi"));
-  EXPECT_THAT(mount.LogText(), HasSubstr("fill is now demand in the settings, but changes with the next mount only"));
+  EXPECT_TRUE(WaitFor([&] { return mount.LogText().find("SIGHUP: max_size 1Gi → 2Gi") != std::string::npos; }));
+  EXPECT_TRUE(WaitFor([&] { return mount.LogText().find("fill is now demand in the settings, but changes with the next mount only") != std::string::npos; }));
   EXPECT_EQ(mount.Get("/v1/status")["fill"], "full");
 }
 

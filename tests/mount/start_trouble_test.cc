@@ -58,7 +58,7 @@ TEST_F(StartTrouble, AStoreThatHangsIsToldAtOnceAndSoIsItsReturn) {
   GlintfsMount mount(nginx->url());
   mount.Start();
   ExpectDegraded(mount);
-  EXPECT_THAT(mount.LogText(), HasSubstr("serving what is cached"));
+  EXPECT_TRUE(WaitFor([&] { return mount.LogText().find("serving what is cached") != std::string::npos; }));
   nginx->Thaw();
   ExpectWellSoon(mount);
   EXPECT_TRUE(ReadFile(mount / "disk.raw") == content);
