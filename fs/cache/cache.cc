@@ -208,6 +208,10 @@ void CacheImpl::Supersede(const ImageId& current) {
       }
     }
   }
+  TellSuperseded(retired);
+}
+
+void CacheImpl::TellSuperseded(const std::vector<ImageInfo>& retired) {
   for (const ImageInfo& info : retired)
     LogInfo("{}: the source has another version now; this one serves only what is cached of it", info.id.name);
   Announce(Event::kInvalidated, retired);

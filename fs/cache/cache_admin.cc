@@ -19,7 +19,7 @@ ImageStatus CacheImpl::StatusLocked(const Entry& entry) {
   s.info = row.info;
   s.row = row.row;
   s.chunk_size = options_.chunk_size;
-  s.chunks = (row.info.size + options_.chunk_size - 1) / options_.chunk_size;
+  s.chunks = ChunksOf(row.info.size);
   s.chunks_present = row.chunks_present;
   s.cached_bytes = std::min(row.info.size, row.chunks_present * options_.chunk_size);
   s.disk_bytes = row.disk_bytes;
@@ -70,7 +70,7 @@ ImageStatus CacheImpl::StatusOf(const ImageInfo& info) {
       status.info = info;
       status.row = RowForLocked(info.id);
       status.chunk_size = options_.chunk_size;
-      status.chunks = (info.size + options_.chunk_size - 1) / options_.chunk_size;
+      status.chunks = ChunksOf(info.size);
       status.pinned = pins_.contains(info.id.name);
       return status;
     }
@@ -230,6 +230,10 @@ Result<void> CacheImpl::Evict(std::string_view name) {
   return {};
 }
 
+static bool HasReaders(const Entry& entry, const std::shared_ptr<CachedImage>& live) {
+  return entry.sealed_opens > 0 || (live && live->open_handles.load() > 0);
+}
+
 // An image that only fills in the background is stopped first. Not aborted: somebody may open it at any moment, and then it
 // is not evicted and his reads are right.
 Result<void> CacheImpl::EvictVersion(RowId row, std::string_view name) {
@@ -243,11 +247,7 @@ Result<void> CacheImpl::EvictVersion(RowId row, std::string_view name) {
       retry = std::move(it->second.image);
       retries_.erase(it);
     }
-    if (entry->sealed_opens > 0) {
-      retry = std::move(live);
-      return Error{Errc::kBusy, fmt::format("{} is open", name)};
-    }
-    if (live && live->open_handles.load() > 0) {
+    if (HasReaders(*entry, live)) {
       retry = std::move(live);
       return Error{Errc::kBusy, fmt::format("{} is open", name)};
     }
@@ -264,7 +264,7 @@ Result<void> CacheImpl::EvictVersion(RowId row, std::string_view name) {
     Entry* entry = table_.Find(row);
     if (entry == nullptr) return {};  // nothing of it had been kept
     live = entry->live.lock();
-    if (entry->sealed_opens > 0 || (live && live->open_handles.load() > 0))
+    if (HasReaders(*entry, live))
       return Error{Errc::kBusy, fmt::format("{} is open", name)};
     changed_.WaitFor(mu_, std::chrono::milliseconds(10));
   }
@@ -316,7 +316,7 @@ PruneResult CacheImpl::Clean() {
     const Nanos now = clock_.WallNow();
     for (const auto& [row, entry] : table_.all()) {
       if (entry->loading || !entry->live.expired()) continue;
-      const uint64_t chunks = (entry->row.info.size + options_.chunk_size - 1) / options_.chunk_size;
+      const uint64_t chunks = ChunksOf(entry->row.info.size);
       if (entry->invalid())
         invalid.push_back(row);
       else if (options_.fill == FillMode::kFull && entry->row.chunks_present < chunks &&

@@ -145,9 +145,7 @@ void CacheImpl::OnStale(CachedImage& image) {
     MutexLock lock(mu_);
     if (Entry* entry = table_.Find(image.row())) RetireLocked(*entry, retired);
   }
-  for (const ImageInfo& info : retired)
-    LogInfo("{}: the source has another version now; this one serves only what is cached of it", info.id.name);
-  Announce(Event::kInvalidated, retired);
+  TellSuperseded(retired);
 }
 
 // The last reference is gone. An image of which nothing was kept leaves no trace, and its row is promised to it again. Who opens it

@@ -85,6 +85,7 @@ class CacheImpl final : public Cache, public ImageHost {
   void StorageFailed(const Error& error) override;
   bool StorageUsable() override;
   bool MayFill(uint64_t size) const override;
+  uint64_t ChunksOf(uint64_t size) const { return (size + options_.chunk_size - 1) / options_.chunk_size; }
   bool Fits(uint64_t size) const { return max_size_ == 0 || size <= max_size_; }
   int MaxFillFlights() const override;
   uint64_t FillExtentBytes() const override;
@@ -118,6 +119,7 @@ class CacheImpl final : public Cache, public ImageHost {
   void RetireLocked(Entry& entry, std::vector<ImageInfo>& retired) REQUIRES(mu_);
   void Announce(Event event, const ImageInfo& info);
   void Announce(Event event, const std::vector<ImageInfo>& infos);
+  void TellSuperseded(const std::vector<ImageInfo>& retired);
   RowId RowForLocked(const ImageId& id) REQUIRES(mu_);
   ImageStatus StatusLocked(const Entry& entry) REQUIRES(mu_);
   void AddLive(ImageStatus& status, const std::shared_ptr<CachedImage>& live);

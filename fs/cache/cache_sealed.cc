@@ -31,7 +31,7 @@ bool CacheImpl::SealedLocked(const Entry& entry) const {
   const bool judged = row.verdict == Verdict::kVerified || row.verdict == Verdict::kNoChecksum ||
                       (row.verdict == Verdict::kUnknown && entry.checksum_out_of_reach);
   return judged && entry.stored && !entry.damaged && !entry.invalid() && !row.suspect && row.generation != 0 &&
-         row.chunks_present == (row.info.size + options_.chunk_size - 1) / options_.chunk_size;
+         row.chunks_present == ChunksOf(row.info.size);
 }
 
 std::optional<RowId> CacheImpl::SealedRow(const ImageId& id) {

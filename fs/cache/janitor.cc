@@ -206,7 +206,7 @@ void CacheImpl::VerifyLeftOver() {
   {
     MutexLock lock(mu_);
     for (const auto& [row, entry] : table_.all()) {
-      const uint64_t chunks = (entry->row.info.size + options_.chunk_size - 1) / options_.chunk_size;
+      const uint64_t chunks = ChunksOf(entry->row.info.size);
       if (!entry->invalid() && entry->stored && entry->row.chunks_present == chunks &&
           entry->row.info.id.source == backend_.source() && entry->row.verdict == Verdict::kPending)
         left.push_back(entry->row.info);
