@@ -131,9 +131,11 @@ Result<NameInfo> Backend::Stat(std::string_view name, std::stop_token stop) {
   if (stop.stop_requested()) return Cancelled("stat");
   auto info = DoStat(name, stop);
   if (!info) return Failure(std::move(info).error(), "stat", stop);
-  if (info->is_directory) return NameInfo{.is_directory = true, .image = {}};
+  if (info->is_directory) return NameInfo{.is_directory = true, .image = {}, .alias = false};
   if (name.empty()) return Error{Errc::kNotDirectory, fmt::format("{} is not a directory", source_)};
-  GLINTFS_TRY(CheckImage(info->image, source_, name));
+  const std::string& own_name = info->image.id.name;
+  if (info->alias && !IsValidName(own_name)) return InvalidName(own_name);
+  GLINTFS_TRY(CheckImage(info->image, source_, info->alias ? own_name : name));
   return info;
 }
 

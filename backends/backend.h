@@ -46,6 +46,8 @@ struct ImageInfo {
 struct NameInfo {
   bool is_directory = false;
   ImageInfo image;
+  // `image` has a name of its own (image.id.name), and the one asked for is another for it: it is kept once under both.
+  bool alias = false;
 };
 
 struct ListEntry {

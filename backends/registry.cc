@@ -7,9 +7,17 @@
 #include <filesystem>
 
 #include "backends/dir/dir_backend.h"
+#include "backends/glance/glance.h"
 #include "backends/http/http_backend.h"
+#include "backends/http/settings.h"
 #include "backends/retrying.h"
+#include "backends/s3/s3.h"
 #include "backends/sidecar.h"
+#include "backends/swift/swift.h"
+#ifdef GLINTFS_CEPH
+#include "backends/rados/rados.h"
+#include "backends/rbd/rbd.h"
+#endif
 
 namespace glintfs {
 namespace {
@@ -32,13 +40,9 @@ MadeBackend MakeHttp(std::string_view source, const BackendOptions& options) {
   if (options.listing != "auto" && options.listing != "none")
     return Error{Errc::kInvalid, fmt::format("listing={}: use auto or none", options.listing)};
   HttpBackend::Options http;
-  http.http = {.connect_timeout = options.connect_timeout,
-               .first_byte_timeout = options.first_byte_timeout,
-               .low_speed_limit = options.low_speed_limit,
-               .low_speed_time = options.low_speed_time,
-               .ca_file = options.ca_file,
-               .max_idle_connections = static_cast<size_t>(std::max(options.max_parallel, 1))};
-  GLINTFS_ASSIGN(http.credentials, LoadHttpCredentials(options.user_file, options.token_file));
+  http.http = HttpSettingsFrom(options);
+  GLINTFS_ASSIGN(HttpCredentials credentials, LoadHttpCredentials(options.user_file, options.token_file));
+  if (!credentials.empty()) http.authorizer = std::make_shared<FixedAuthorizer>(std::move(credentials));
   http.list = options.listing == "auto";
   http.max_parallel = std::max(options.max_parallel, 1);
   return std::unique_ptr<Backend>(std::make_unique<HttpBackend>(std::move(url), std::move(http)));
@@ -54,6 +58,14 @@ constexpr Scheme kSchemes[] = {
     {"dir", true, MakeDir},
     {"http", true, MakeHttp},
     {"https", true, MakeHttp},
+    {"s3", true, MakeS3},
+    {"swift", true, MakeSwift},
+    {"glance", false, MakeGlance},
+    {"glance+https", false, MakeGlance},
+#ifdef GLINTFS_CEPH
+    {"rbd", false, MakeRbd},
+    {"rados", false, MakeRados},
+#endif
 };
 
 }  // namespace

@@ -11,6 +11,32 @@
 
 namespace glintfs {
 
+// rbd and rados. Empty texts: what Ceph's own tools would take.
+struct CephOptions {
+  std::string conf;     // path of ceph.conf
+  std::string keyring;  // path
+  std::string id;       // "glance" is client.glance
+  std::string cluster;  // name
+  bool rbd_head = false;  // read the head of images that have no snapshot, with its changing version
+};
+
+// s3. Empty texts: what the AWS tools would take from the environment and their files.
+struct S3Options {
+  std::string endpoint;          // "http://host:port"; empty: AWS
+  std::string addressing = "auto";  // auto | path | virtual: the bucket in the path or in the host name
+  std::string profile;           // section of the credentials file
+  std::string credentials_file;  // path
+  bool anonymous = false;        // sign nothing
+};
+
+// glance and swift. Empty texts: from $OS_CLOUD and clouds.yaml, else from the OS_* variables.
+struct OpenStackOptions {
+  std::string cloud;        // entry of clouds.yaml
+  std::string clouds_file;  // path of clouds.yaml
+  std::string interface;    // public (default) | internal | admin
+  bool names = false;       // glance: by-name/ beside the ids
+};
+
 // Settings for backends. Durations are wall-clock limits; all have the defaults of fs/options.cc.
 struct BackendOptions {
   Nanos connect_timeout = std::chrono::seconds(10);
@@ -30,6 +56,10 @@ struct BackendOptions {
   std::string token_file;     // file with a bearer token
   std::string listing = "auto";  // http: auto | none
   bool checksums = true;      // look for sidecar files
+  std::string region;         // s3, glance, swift
+  CephOptions ceph;
+  S3Options s3;
+  OpenStackOptions openstack;
   int max_parallel = 16;
 };
 

@@ -262,6 +262,44 @@ void AddSource(Table& t) {
         "http: how directories are listed. auto: from the server's index pages. none: names still resolve one by one.");
   t.Add("checksums", "yes", "", kFixed, Flag(FIELD(backend.checksums)),
         "Look for SHA256SUMS, SHA512SUMS, NAME.sha256 and NAME.sha512 beside an image, to verify it once complete.");
+  t.Add("region", "", "$AWS_REGION and the like, $OS_REGION_NAME", kFixed, Text(FIELD(backend.region), "a region"),
+        "s3: the region that requests are signed for. glance, swift: the region of the service in Keystone's catalogue.");
+}
+
+void AddStores(Table& t) {
+  t.Group("Ceph (rbd, rados)");
+  t.Add("ceph_conf", "", "$CEPH_CONF, else /etc/ceph/CLUSTER.conf", kFixed, Text(FIELD(backend.ceph.conf), "a file"),
+        "Ceph's configuration file.");
+  t.Add("ceph_id", "", "admin", kFixed, Text(FIELD(backend.ceph.id), "a name without 'client.'"),
+        "Who we are to Ceph: glance is client.glance. It needs to read only (mon 'profile rbd', osd 'profile rbd-read-only').");
+  t.Add("ceph_keyring", "", "from ceph.conf", kFixed, Text(FIELD(backend.ceph.keyring), "a file"),
+        "File with the key of ceph_id.");
+  t.Add("ceph_cluster", "", "ceph", kFixed, Text(FIELD(backend.ceph.cluster), "a cluster's name"), "Name of the cluster.");
+  t.Add("rbd_head", "no", "", kFixed, Flag(FIELD(backend.ceph.rbd_head)),
+        "rbd: show images that have no snapshot too, as they are now; each change is a new version.");
+  t.Group("S3");
+  t.Add("endpoint", "", "AWS", kFixed, Text(FIELD(backend.s3.endpoint), "a URL like https://host:port"),
+        "URL of the service.");
+  t.Add("addressing", "auto", "", kFixed,
+        Choice<std::string>(FIELD(backend.s3.addressing), {{"auto", "auto"}, {"path", "path"}, {"virtual", "virtual"}}),
+        "Where the bucket's name stands: in the path, or in the host name (virtual). auto: virtual at AWS where the name allows, else "
+        "path.");
+  t.Add("profile", "", "$AWS_PROFILE, else default", kFixed, Text(FIELD(backend.s3.profile), "a profile's name"),
+        "Section of the credentials file. Named here, it goes before the keys in the environment.");
+  t.Add("credentials_file", "", "$AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials", kFixed,
+        Text(FIELD(backend.s3.credentials_file), "a file"),
+        "File with the keys, as the AWS tools have it. Read again when the server refuses what was read before.");
+  t.Add("anonymous", "no", "", kFixed, Flag(FIELD(backend.s3.anonymous)), "Sign nothing, for public buckets.");
+  t.Group("OpenStack (glance, swift)");
+  t.Add("cloud", "", "$OS_CLOUD", kFixed, Text(FIELD(backend.openstack.cloud), "a cloud of clouds.yaml"),
+        "Entry of clouds.yaml with what is needed to log in. Without one: the OS_* variables; without those: no login.");
+  t.Add("clouds_file", "", "$OS_CLIENT_CONFIG_FILE, else where the OpenStack tools look", kFixed,
+        Text(FIELD(backend.openstack.clouds_file), "a file"), "Path of clouds.yaml.");
+  t.Add("interface", "", "$OS_INTERFACE, else public", kFixed,
+        Text(FIELD(backend.openstack.interface), "public, internal or admin"),
+        "Which of a service's endpoints in the catalogue to use.");
+  t.Add("names", "no", "", kFixed, Flag(FIELD(backend.openstack.names)),
+        "glance: also show the images by their names, in by-name/; where several have one name, ~ID is added.");
 }
 
 void AddMount(Table& t) {
@@ -307,6 +345,7 @@ std::vector<Setting> MakeTable() {
   AddCache(table);
   AddFilling(table);
   AddSource(table);
+  AddStores(table);
   AddMount(table);
   AddControlAndLog(table);
   return table.Take();

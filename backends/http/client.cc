@@ -13,31 +13,44 @@ namespace {
 constexpr int kMaxRedirects = 5;
 }  // namespace
 
-HttpClient::HttpClient(HttpSettings settings, HttpCredentials credentials, std::string origin)
-    : settings_(std::move(settings)),
-      credentials_(std::move(credentials)),
-      origin_(std::move(origin)),
-      pool_(settings_.max_idle_connections) {}
+HttpClient::HttpClient(HttpSettings settings, std::shared_ptr<Authorizer> authorizer)
+    : settings_(std::move(settings)), authorizer_(std::move(authorizer)), pool_(settings_.max_idle_connections) {}
 
 std::string HttpClient::Describe(const OriginRequest& request) {
-  return fmt::format("{} {}", request.head ? "HEAD" : "GET", request.url.Text());
+  return fmt::format("{} {}", request.post ? "POST" : request.head ? "HEAD" : "GET", request.url.Text());
 }
 
 Result<OriginResponse> HttpClient::Perform(const OriginRequest& request, HttpHandler& handler, std::stop_token stop) {
   AssertNoLockHeld();
   OriginRequest hop = request;
+  Authorizer::Credentials credentials;
+  if (authorizer_) {
+    GLINTFS_ASSIGN(credentials, authorizer_->Current(stop));
+  }
+  bool renewed = false;
   const ConnectionPool::Lease lease = pool_.Take();
-  for (int redirects = 0; redirects <= kMaxRedirects; ++redirects) {
-    const bool ours = !credentials_.empty() && hop.url.Origin() == origin_;
-    Exchange exchange(*lease, settings_, hop, ours ? &credentials_ : nullptr, handler);
+  for (int redirects = 0; redirects <= kMaxRedirects;) {
+    const bool ours = credentials && !credentials->empty() && hop.url.Origin() == request.url.Origin();
+    const auto refused = [&](long status) {
+      return ours && !renewed && (status == 400 || status == 401 || status == 403) &&
+             authorizer_->Renew(status, credentials);
+    };
+    Exchange exchange(*lease, settings_, hop, ours ? credentials.get() : nullptr, refused, handler);
     auto response = exchange.Run(stop);
     // The first URL only: where it redirects to may be signed, and a signature is a secret.
     if (!response)
       return Error{response.error().code, fmt::format("{}: {}", Describe(request), response.error().message)};
     if (response->status == 429 || response->status == 503)
       SetRetryHint(RetryAfter(response->headers, Clock::System().WallNow()));
-    if (!exchange.redirect()) return response;
-    hop.url = *exchange.redirect();
+    if (exchange.refused()) {
+      renewed = true;
+      GLINTFS_ASSIGN(credentials, authorizer_->Current(stop));
+    } else if (exchange.redirect()) {
+      hop.url = *exchange.redirect();
+      ++redirects;
+    } else {
+      return response;
+    }
   }
   return Error{Errc::kInvalid, fmt::format("{}: more than {} redirects", Describe(request), kMaxRedirects)};
 }

@@ -5,12 +5,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
 #include <vector>
 
-#include "backends/http/credentials.h"
+#include "backends/http/authorizer.h"
 #include "backends/http/headers.h"
 #include "backends/http/pool.h"
 #include "backends/http/url.h"
@@ -31,7 +32,9 @@ struct HttpSettings {
 struct OriginRequest {
   bool head = false;  // HEAD instead of GET
   HttpUrl url;
-  std::vector<std::string> headers;  // "Name: value"
+  std::vector<std::string> headers{};  // "Name: value"
+  // Set: a POST of this body. It may hold secrets and appears in no message.
+  std::optional<std::string> post{};
   // A redirect that only adds a '/' to the path is how servers say "this is a directory": handed back, not followed.
   bool stop_at_directory = false;
 };
@@ -56,11 +59,13 @@ class HttpHandler {
 
 class HttpClient {
  public:
-  // `credentials` are sent to `origin` (HttpUrl::Origin) alone, not to where it redirects.
-  HttpClient(HttpSettings settings, HttpCredentials credentials, std::string origin);
+  // `authorizer` may be null: requests are anonymous then. What it gives is sent to the origin (HttpUrl::Origin) that a request is
+  // addressed to, not to another one that it redirects to.
+  HttpClient(HttpSettings settings, std::shared_ptr<Authorizer> authorizer);
 
   // The answer, whatever its status; the body went to `handler`. kUnavailable and kTimedOut when there was none,
-  // kInvalid for one that is no HTTP, kCancelled at once after `stop`, or the error of `handler`.
+  // kInvalid for one that is no HTTP, kCancelled at once after `stop`, or the error of `handler` or the authorizer. A request whose
+  // credentials are refused is sent once more if the authorizer has newer ones.
   Result<OriginResponse> Perform(const OriginRequest& request, HttpHandler& handler, std::stop_token stop);
 
   // "GET http://host/x", for messages.
@@ -68,8 +73,7 @@ class HttpClient {
 
  private:
   const HttpSettings settings_;
-  const HttpCredentials credentials_;
-  const std::string origin_;
+  const std::shared_ptr<Authorizer> authorizer_;
   ConnectionPool pool_;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "fs/base/result.h"
 
@@ -11,13 +12,16 @@ namespace glintfs {
 inline constexpr char kHttpUserVariable[] = "GLINTFS_HTTP_USER";    // "user:password"
 inline constexpr char kHttpTokenVariable[] = "GLINTFS_HTTP_TOKEN";  // a bearer token
 
-// At most one kind is set. Must not be printed.
+// At most one kind is set: user and password (basic authentication, or the two keys of a signature), token, or headers. Must not be
+// printed.
 struct HttpCredentials {
   std::string user;
   std::string password;
-  std::string token;
+  std::string token;      // sent as a bearer token
+  std::string signature;  // libcurl's CURLOPT_AWS_SIGV4, "aws:amz:REGION:s3": user and password sign, and are not sent
+  std::vector<std::string> headers;  // "X-Auth-Token: …"
 
-  bool empty() const { return user.empty() && token.empty(); }
+  bool empty() const { return user.empty() && token.empty() && headers.empty(); }
 };
 
 // Reads `user_file` ("user:password" in the first line) or `token_file`; when both are empty, the environment. kInvalid

@@ -46,16 +46,19 @@ Errc CodeFor(CURLcode code) {
 }  // namespace
 
 Exchange::Exchange(Connection& connection, const HttpSettings& settings, const OriginRequest& request,
-                   const HttpCredentials* credentials, HttpHandler& handler)
+                   const HttpCredentials* credentials, RefusedCheck is_refused, HttpHandler& handler)
     : connection_(connection),
       settings_(settings),
       request_(request),
+      is_refused_(std::move(is_refused)),
       handler_(handler),
       speed_(settings.low_speed_limit, settings.low_speed_time, Now()) {
   response_.url = request.url;
   ::curl_easy_reset(connection_.easy);  // keeps connections, DNS and TLS sessions, forgets the last request's options
+  for (const std::string& header : request_.headers) header_list_ = ::curl_slist_append(header_list_, header.c_str());
   SetOptions();
   if (credentials != nullptr) SetCredentials(*credentials);
+  ::curl_easy_setopt(connection_.easy, CURLOPT_HTTPHEADER, header_list_);
 }
 
 Exchange::~Exchange() {
@@ -88,8 +91,10 @@ void Exchange::SetOptions() {
   ::curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, error_text_);
   ::curl_easy_setopt(easy, CURLOPT_USERAGENT, "glintfs");
   if (!settings_.ca_file.empty()) ::curl_easy_setopt(easy, CURLOPT_CAINFO, settings_.ca_file.c_str());
-  for (const std::string& header : request_.headers) header_list_ = ::curl_slist_append(header_list_, header.c_str());
-  ::curl_easy_setopt(easy, CURLOPT_HTTPHEADER, header_list_);
+  if (request_.post) {
+    ::curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request_.post->size()));
+    ::curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request_.post->c_str());
+  }
   ::curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, &Exchange::OnHeaderLine);
   ::curl_easy_setopt(easy, CURLOPT_HEADERDATA, this);
   ::curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, &Exchange::OnData);
@@ -100,11 +105,17 @@ void Exchange::SetOptions() {
 
 void Exchange::SetCredentials(const HttpCredentials& credentials) {
   CURL* const easy = connection_.easy;
+  for (const std::string& header : credentials.headers)
+    header_list_ = ::curl_slist_append(header_list_, header.c_str());
   if (!credentials.token.empty()) {
     ::curl_easy_setopt(easy, CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
     ::curl_easy_setopt(easy, CURLOPT_XOAUTH2_BEARER, credentials.token.c_str());
   } else if (!credentials.user.empty()) {
-    ::curl_easy_setopt(easy, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
+    if (credentials.signature.empty()) {
+      ::curl_easy_setopt(easy, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
+    } else {
+      ::curl_easy_setopt(easy, CURLOPT_AWS_SIGV4, credentials.signature.c_str());
+    }
     ::curl_easy_setopt(easy, CURLOPT_USERNAME, credentials.user.c_str());
     ::curl_easy_setopt(easy, CURLOPT_PASSWORD, credentials.password.c_str());
   }
@@ -230,6 +241,11 @@ void Exchange::HeadersDone() {
   speed_.Restart(Now());
   if (const curl_socket_t fresh = std::exchange(connection_.fresh_socket, CURL_SOCKET_BAD); fresh != CURL_SOCKET_BAD)
     connection_.window.OnFirstAnswer(fresh, request_.head);
+  if (is_refused_(response_.status)) {
+    refused_ = true;
+    discard_ = true;
+    return;
+  }
   const auto location = response_.headers.Find("location");
   if (IsRedirect(response_.status) && location) {
     auto target = ResolveUrl(request_.url, *location);

@@ -3,6 +3,7 @@
 
 #include <curl/curl.h>
 
+#include <functional>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -14,9 +15,12 @@ namespace glintfs {
 
 class Exchange {
  public:
+  // Whether an answer with this status is to be thrown away, because the request will be sent again with other credentials.
+  using RefusedCheck = std::function<bool(long status)>;
+
   // `credentials` may be null. All references must outlive the exchange.
   Exchange(Connection& connection, const HttpSettings& settings, const OriginRequest& request,
-           const HttpCredentials* credentials, HttpHandler& handler);
+           const HttpCredentials* credentials, RefusedCheck is_refused, HttpHandler& handler);
   ~Exchange();
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
@@ -25,6 +29,8 @@ class Exchange {
 
   // Set when the answer is a redirect to be followed; the handler was not called then.
   const std::optional<HttpUrl>& redirect() const { return redirect_; }
+  // The check said so; the handler was not called then.
+  bool refused() const { return refused_; }
 
  private:
   static size_t OnHeaderLine(char* data, size_t size, size_t count, void* self);
@@ -48,6 +54,7 @@ class Exchange {
   Connection& connection_;
   const HttpSettings& settings_;
   const OriginRequest& request_;
+  const RefusedCheck is_refused_;
   HttpHandler& handler_;
 
   curl_slist* header_list_ = nullptr;
@@ -55,6 +62,7 @@ class Exchange {
   OriginResponse response_;
   std::optional<HttpUrl> redirect_;
   std::optional<Error> failure_;       // of the handler, or of an answer that makes no sense
+  bool refused_ = false;
   bool headers_done_ = false;
   bool enough_ = false;                // nobody wants more: the transfer is cut off
   bool discard_ = false;               // nobody wants the body, but it is short: read, to keep the connection

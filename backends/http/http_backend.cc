@@ -77,7 +77,7 @@ HttpBackend::HttpBackend(HttpUrl base, Options options)
       base_(std::move(base)),
       list_(options.list),
       max_parallel_(options.max_parallel),
-      client_(std::make_shared<HttpClient>(std::move(options.http), std::move(options.credentials), base_.Origin())),
+      client_(std::make_shared<HttpClient>(std::move(options.http), std::move(options.authorizer))),
       rangeless_(std::make_shared<RangelessNames>()) {}
 
 HttpUrl HttpBackend::DirectoryUrl(std::string_view directory) const {

@@ -30,7 +30,7 @@ class HttpBackend final : public Backend {
  public:
   struct Options {
     HttpSettings http;
-    HttpCredentials credentials;
+    std::shared_ptr<Authorizer> authorizer;  // null: anonymous
     bool list = true;
     int max_parallel = 16;
   };

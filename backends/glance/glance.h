@@ -1,0 +1,14 @@
+// glance://host:port, glance+https://host:port: images of a Glance, over its API.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "backends/registry.h"
+
+namespace glintfs {
+
+// Contacts nothing. kInvalid for a source that does not parse and for settings that cannot be.
+Result<std::unique_ptr<Backend>> MakeGlance(std::string_view source, const BackendOptions& options);
+
+}  // namespace glintfs

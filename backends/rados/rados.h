@@ -1,0 +1,14 @@
+// rados://pool[/namespace]: RADOS objects of a Ceph cluster.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "backends/registry.h"
+
+namespace glintfs {
+
+// Contacts nothing. kInvalid for a source that does not parse and for settings that cannot be.
+Result<std::unique_ptr<Backend>> MakeRados(std::string_view source, const BackendOptions& options);
+
+}  // namespace glintfs

@@ -1,0 +1,1 @@
+// Tests of the glance backend against the real store.

@@ -1,0 +1,1 @@
+// Tests of the rados backend against the real store.

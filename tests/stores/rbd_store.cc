@@ -1,0 +1,1 @@
+// Tests of the rbd backend against the real store.

@@ -1,0 +1,1 @@
+// Tests of the swift backend against the real store.
