@@ -24,10 +24,10 @@ class DirTest : public ::testing::Test {
  protected:
   void SetUp() override {
     fs::create_directories(root_ + "/sub/deep");
-    WriteFile(root_ + "/disk.raw", content_);
-    WriteFile(root_ + "/sub/a.img", "aaa");
-    WriteFile(root_ + "/empty.img", "");
-    WriteFile(outer_ / "secret", "secret");
+    PutFile(root_ + "/disk.raw", content_);
+    PutFile(root_ + "/sub/a.img", "aaa");
+    PutFile(root_ + "/empty.img", "");
+    PutFile(outer_ / "secret", "secret");
     backend_ = Make("dir://" + root_);
   }
 
@@ -69,7 +69,7 @@ TEST_F(DirTest, EveryKindOfChangeIsANewVersion) {
   EXPECT_TRUE(changed()) << "mtime";
   fs::resize_file(root_ + "/disk.raw", 100);
   EXPECT_TRUE(changed()) << "size";
-  WriteFile(root_ + "/new", content_);
+  PutFile(root_ + "/new", content_);
   fs::rename(root_ + "/new", root_ + "/disk.raw");
   EXPECT_TRUE(changed()) << "inode";
 }
@@ -90,7 +90,7 @@ TEST_F(DirTest, FetchesAndNoticesChanges) {
   for (const Extent extent : {Extent{0, 1}, Extent{0, image.size}, Extent{1 << 20, 5}, Extent{image.size - 1, 1}})
     EXPECT_EQ(*FetchText(*reader, extent), content_.substr(extent.offset, extent.length));
 
-  WriteFile(root_ + "/disk.raw", PatternBytes(content_.size(), 2));
+  PutFile(root_ + "/disk.raw", PatternBytes(content_.size(), 2));
   EXPECT_EQ(CodeOf(FetchText(*reader, {0, 10})), "stale");
   fs::remove(root_ + "/disk.raw");
   EXPECT_EQ(CodeOf(FetchText(*reader, {0, 10})), "not found");
@@ -144,7 +144,7 @@ TEST_F(DirTest, ListsFilesAndDirectoriesOnly) {
   fs::create_symlink("disk.raw", root_ + "/link");
   fs::create_symlink("../secret", root_ + "/escape");
   ASSERT_EQ(::mkfifo((root_ + "/fifo").c_str(), 0600), 0);
-  WriteFile(root_ + "/bad\nname", "");
+  PutFile(root_ + "/bad\nname", "");
   auto listing = backend_->List("", "", {});
   ASSERT_OK(listing);
   std::set<std::string> names;
@@ -159,7 +159,7 @@ TEST_F(DirTest, ListsFilesAndDirectoriesOnly) {
 
 TEST_F(DirTest, ReportsHolesOfTheSource) {
   const std::string path = root_ + "/sparse.raw";
-  WriteFile(path, "");
+  PutFile(path, "");
   fs::resize_file(path, 8 << 20);
   {
     std::fstream out(path, std::ios::in | std::ios::out | std::ios::binary);
@@ -197,7 +197,7 @@ TEST_F(DirTest, AnUnmountedRootIsNoAnswerAboutNames) {
   const std::string mountpoint = outer_ / "mnt";
   fs::create_directory(mountpoint);
   if (::mount("none", mountpoint.c_str(), "tmpfs", 0, nullptr) != 0) GTEST_SKIP() << "needs the right to mount";
-  WriteFile(mountpoint + "/a.img", "a");
+  PutFile(mountpoint + "/a.img", "a");
   auto backend = Make(mountpoint);
   EXPECT_EQ(CodeOf(backend->Stat("a.img", {})), "ok");
   ASSERT_EQ(::umount2(mountpoint.c_str(), MNT_DETACH), 0);

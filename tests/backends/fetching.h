@@ -57,7 +57,7 @@ inline std::string PatternBytes(size_t size, uint64_t seed = 1) {
   return bytes;
 }
 
-inline void WriteFile(const std::string& path, const std::string& content) {
+inline void PutFile(const std::string& path, const std::string& content) {
   std::ofstream out(path, std::ios::binary | std::ios::trunc);
   out << content;
   ASSERT_TRUE(out.flush().good()) << path;

@@ -15,9 +15,9 @@ class HttpNginxTest : public ::testing::Test {
  protected:
   void SetUp() override {
     std::filesystem::create_directories(dir_ / "sub/deep");
-    WriteFile(dir_ / "disk.raw", content_);
-    WriteFile(dir_ / "sub/odd name %20+&;'\"é.img", "odd");
-    WriteFile(dir_ / "empty.img", "");
+    PutFile(dir_ / "disk.raw", content_);
+    PutFile(dir_ / "sub/odd name %20+&;'\"é.img", "odd");
+    PutFile(dir_ / "empty.img", "");
     nginx_ = Nginx::Start(dir_.path());
     backend_ = Make(nginx_->url());
   }
@@ -109,7 +109,7 @@ TEST_F(HttpNginxTest, ListingSwitchedOffAtTheServer) {
 TEST_F(HttpNginxTest, AChangedFileIsStale) {
   auto reader = backend_->Open(StatImage("disk.raw"), {});
   ASSERT_OK(reader);
-  WriteFile(dir_ / "new", PatternBytes(content_.size() + 1, 2));
+  PutFile(dir_ / "new", PatternBytes(content_.size() + 1, 2));
   std::filesystem::rename(dir_ / "new", dir_ / "disk.raw");
   EXPECT_EQ(CodeOf(FetchText(**reader, {0, 10})), "stale");
   EXPECT_TRUE(WaitFor([&] { return nginx_->AccessLog().back().status == 412; })) << "asked with If-Match";
@@ -133,10 +133,10 @@ TEST_F(HttpNginxTest, OneConnectionIsKeptAliveAndBytesAreCounted) {
 }
 
 TEST_F(HttpNginxTest, BasicAuthAndRestart) {
-  WriteFile(dir_ / "htpasswd", "user:{PLAIN}secret\n");
+  PutFile(dir_ / "htpasswd", "user:{PLAIN}secret\n");
   auto nginx = Nginx::Start(dir_.path(), "auth_basic x; auth_basic_user_file " + (dir_ / "htpasswd") + ";");
   EXPECT_EQ(CodeOf(Make(nginx->url())->Stat("disk.raw", {})), "access denied");
-  WriteFile(dir_ / "user", "user:secret\n");
+  PutFile(dir_ / "user", "user:secret\n");
   BackendOptions options = QuickOptions();
   options.user_file = dir_ / "user";
   auto backend = Make(nginx->url(), options);
@@ -149,7 +149,7 @@ TEST_F(HttpNginxTest, BasicAuthAndRestart) {
 
 TEST_F(HttpNginxTest, FindsSidecarChecksums) {
   const std::string hex(64, 'a');
-  WriteFile(dir_ / "SHA256SUMS", hex + "  disk.raw\n");
+  PutFile(dir_ / "SHA256SUMS", hex + "  disk.raw\n");
   auto sum = backend_->FindChecksum(StatImage("disk.raw"), {});
   ASSERT_OK(sum);
   ASSERT_TRUE(sum->has_value());

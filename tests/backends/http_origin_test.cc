@@ -426,7 +426,7 @@ TEST_F(HttpOriginTest, ListingsOfOtherKindsAreNotSupported) {
 class HttpCredentialsTest : public HttpOriginTest {
  protected:
   void UseFile(std::string BackendOptions::*setting, const std::string& content) {
-    WriteFile(dir_ / "secret", content);
+    PutFile(dir_ / "secret", content);
     options_.*setting = dir_ / "secret";
     Connect();
   }

@@ -19,12 +19,12 @@ class HttpTlsTest : public ::testing::Test {
           "-keyout ca.key -out ca.pem");
     Shell("openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -keyout server.key "
           "-out server.csr");
-    WriteFile(dir_ / "ext", "subjectAltName=IP:127.0.0.1,DNS:localhost\n");
+    PutFile(dir_ / "ext", "subjectAltName=IP:127.0.0.1,DNS:localhost\n");
     Shell(
         "openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out "
         "server.pem");
     std::filesystem::create_directory(dir_ / "root");
-    WriteFile(dir_ / "root/a.img", content_);
+    PutFile(dir_ / "root/a.img", content_);
     NginxOptions options;
     options.certificate = dir_ / "server.pem";
     options.key = dir_ / "server.key";

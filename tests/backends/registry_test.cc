@@ -56,10 +56,10 @@ TEST(MakeBackend, ChecksItsSettings) {
   EXPECT_NE(backend.error().message.find("/nonexistent/user"), std::string::npos);
 
   TempDir dir;
-  WriteFile(dir / "user", "no-colon\n");
+  PutFile(dir / "user", "no-colon\n");
   options.user_file = dir / "user";
   EXPECT_EQ(CodeOf(MakeBackend("http://host/", options)), "invalid");
-  WriteFile(dir / "user", "user:secret\n");
+  PutFile(dir / "user", "user:secret\n");
   EXPECT_EQ(CodeOf(MakeBackend("http://host/", options)), "ok");
   options.token_file = dir / "user";
   EXPECT_EQ(CodeOf(MakeBackend("http://host/", options)), "invalid") << "both kinds";

@@ -52,7 +52,7 @@ class SidecarTest : public ::testing::Test {
  protected:
   void SetUp() override {
     std::filesystem::create_directory(dir_ / "sub");
-    WriteFile(dir_ / "sub/a.img", "content");
+    PutFile(dir_ / "sub/a.img", "content");
     backend_ = MakeSidecar(std::make_unique<DirBackend>(dir_.path(), 4));
   }
   std::string Find() {
@@ -68,34 +68,34 @@ class SidecarTest : public ::testing::Test {
 
 TEST_F(SidecarTest, LooksInOrder) {
   EXPECT_EQ(Find(), "none");
-  WriteFile(dir_ / "SHA256SUMS", kA + "  sub/a.img\n" + kA + "  a.img\n");
+  PutFile(dir_ / "SHA256SUMS", kA + "  sub/a.img\n" + kA + "  a.img\n");
   EXPECT_EQ(Find(), "none") << "of another directory";
-  WriteFile(dir_ / "sub/SHA256SUMS", kA + "  other.img\n" + kB + " *./a.img\n");
+  PutFile(dir_ / "sub/SHA256SUMS", kA + "  other.img\n" + kB + " *./a.img\n");
   EXPECT_EQ(Find(), "sha256:" + kB);
-  WriteFile(dir_ / "sub/SHA512SUMS", kC + "  a.img\n");
+  PutFile(dir_ / "sub/SHA512SUMS", kC + "  a.img\n");
   EXPECT_EQ(Find(), "sha512:" + kC);
-  WriteFile(dir_ / "sub/a.img.sha256", kA + "\n");
+  PutFile(dir_ / "sub/a.img.sha256", kA + "\n");
   EXPECT_EQ(Find(), "sha256:" + kA);
-  WriteFile(dir_ / "sub/a.img.sha512", kC + "  b.img\n" + kD + "  a.img\n");
+  PutFile(dir_ / "sub/a.img.sha512", kC + "  b.img\n" + kD + "  a.img\n");
   EXPECT_EQ(Find(), "sha512:" + kD);
 }
 
 TEST_F(SidecarTest, SeesANewVersionOfTheFile) {
-  WriteFile(dir_ / "sub/SHA256SUMS", kA + "  a.img\n");
+  PutFile(dir_ / "sub/SHA256SUMS", kA + "  a.img\n");
   EXPECT_EQ(Find(), "sha256:" + kA);
   EXPECT_EQ(Find(), "sha256:" + kA);
-  WriteFile(dir_ / "new", kB + "  a.img\n");
+  PutFile(dir_ / "new", kB + "  a.img\n");
   std::filesystem::rename(dir_ / "new", dir_ / "sub/SHA256SUMS");
   EXPECT_EQ(Find(), "sha256:" + kB);
 }
 
 TEST_F(SidecarTest, MalformedOrHugeOnesAreNone) {
-  WriteFile(dir_ / "sub/a.img.sha512", "this is not a checksum\n");
-  WriteFile(dir_ / "sub/a.img.sha256", kA + "  x\n" + kB + "  y\n");
-  WriteFile(dir_ / "sub/SHA512SUMS", "");
+  PutFile(dir_ / "sub/a.img.sha512", "this is not a checksum\n");
+  PutFile(dir_ / "sub/a.img.sha256", kA + "  x\n" + kB + "  y\n");
+  PutFile(dir_ / "sub/SHA512SUMS", "");
   std::filesystem::create_directory(dir_ / "sub/SHA256SUMS");
   EXPECT_EQ(Find(), "none");
-  WriteFile(dir_ / "sub/a.img.sha512", kC + "  a.img\n");
+  PutFile(dir_ / "sub/a.img.sha512", kC + "  a.img\n");
   std::filesystem::resize_file(dir_ / "sub/a.img.sha512", (4 << 20) + 1);
   EXPECT_EQ(Find(), "none");
 }
@@ -109,7 +109,7 @@ TEST_F(SidecarTest, CannotAskIsNotNone) {
 }
 
 TEST_F(SidecarTest, CanBeSwitchedOff) {
-  WriteFile(dir_ / "sub/a.img.sha256", kA + "\n");
+  PutFile(dir_ / "sub/a.img.sha256", kA + "\n");
   BackendOptions options = QuickOptions();
   backend_ = Make(dir_.path(), options);
   EXPECT_EQ(Find(), "sha256:" + kA);

@@ -54,8 +54,9 @@ void GlintfsMount::Start() {
   std::vector<std::string> argv = CommandLine();
   argv.push_back("-f");
   const std::string errors = dir_ / "stderr";
-  process_ =
-      std::make_unique<Process>(argv, ProcessOptions{.environment = {"GLINTFS_DUMPABLE=1"}, .stderr_path = errors});
+  std::vector<std::string> environment = environment_;
+  environment.push_back("GLINTFS_DUMPABLE=1");
+  process_ = std::make_unique<Process>(argv, ProcessOptions{.environment = environment, .stderr_path = errors});
   // statfs is always answered by the daemon, never from the kernel's memory of a dead one.
   struct statfs info;
   const bool up = WaitFor(

@@ -61,6 +61,7 @@ class GlintfsMount {
   std::vector<std::string> CommandLine() const;
   void set_options(const std::string& options) { options_ = options; }
   void set_source(const std::string& source) { source_ = source; }
+  void set_environment(std::vector<std::string> environment) { environment_ = std::move(environment); }
 
   CommandResult Ctl(std::vector<std::string> args) const;
   // The answer of `glintctl --json args`; throws with its words when it fails.
@@ -76,6 +77,7 @@ class GlintfsMount {
   TempDir dir_;
   std::string source_;
   std::string options_;
+  std::vector<std::string> environment_;
   std::unique_ptr<Process> process_;
 };
 

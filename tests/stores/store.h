@@ -37,9 +37,11 @@ struct Content {
 struct StoreTraits {
   bool directories = false;      // names may hold '/'
   bool free_names = true;        // a test chooses the name; false: see Put
+  bool lists_dot_names = true;   // a listing shows names that begin with '.'
   bool replace = true;           // the content under a name can change
   bool holes = false;            // zeros that were never written cost no transfer
   bool ranges = true;            // a fetch may start in the middle
+  bool breakable = true;         // it has a server that can end and hang
   bool sparse_put = true;        // a sparse image of 5 GiB can be made in a second or two
   uint64_t object_size = 4 << 20;  // borders that odd sizes are tried around
 };
@@ -57,6 +59,9 @@ class Store {
   // The same for the program: "ceph_conf=/…". Without what options() sets for speed.
   virtual std::vector<std::string> mount_options() const = 0;
   virtual std::vector<std::string> environment() const { return {}; }  // "NAME=value"; secrets come this way, or in files
+
+  // Texts of the good credentials that must show nowhere.
+  virtual std::vector<std::string> secrets() const { return {}; }
 
   // Makes or replaces an image and returns the name it shows under, which is `name` where names are free, else one that depends on
   // `name` alone (glance: a UUID made from it).
@@ -90,7 +95,27 @@ using StoreMaker = std::unique_ptr<Store> (*)();
 // The program's one store of this kind, started now if it is not.
 Store& SharedStore(StoreMaker make);
 
-class ContractTest : public ::testing::TestWithParam<StoreMaker> {};
-class MountContractTest : public ::testing::TestWithParam<StoreMaker> {};
+class ContractTest : public ::testing::TestWithParam<StoreMaker> {
+ protected:
+  void SetUp() override;
+  // The image now, and a reader of it; the test fails when there is none.
+  ImageInfo Info(const std::string& name);
+  std::unique_ptr<ImageReader> OpenNow(const std::string& name);
+  // Reads `extent` and compares.
+  void ExpectBytes(ImageReader& reader, Extent extent, const Content& content);
+
+  Store& store() { return *store_; }
+  Backend& backend() { return *backend_; }
+
+  Store* store_ = nullptr;
+  std::unique_ptr<Backend> backend_;
+};
+
+class MountContractTest : public ::testing::TestWithParam<StoreMaker> {
+ protected:
+  void SetUp() override;
+  Store& store() { return *store_; }
+  Store* store_ = nullptr;
+};
 
 }  // namespace glintfs::testing
