@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <set>
 
 #include "fs/base/log.h"
@@ -82,11 +83,10 @@ Result<void> CheckImage(const ImageInfo& image, std::string_view source, std::st
 }
 
 bool IsSoundChecksum(const Checksum& sum) {
-  const size_t digits = sum.algorithm == "md5"      ? 32
-                        : sum.algorithm == "sha256" ? 64
-                        : sum.algorithm == "sha512" ? 128
-                                                    : 0;
-  return digits != 0 && sum.hex.size() == digits &&
+  static const std::map<std::string_view, size_t> kDigits = {{"md5", 32},   {"sha1", 40},  {"sha256", 64},   {"sha512", 128},
+                                                             {"crc32", 8}, {"crc32c", 8}, {"crc64nvme", 16}};
+  const auto digits = kDigits.find(sum.algorithm);
+  return digits != kDigits.end() && sum.hex.size() == digits->second &&
          sum.hex.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 

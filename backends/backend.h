@@ -25,6 +25,8 @@
 
 namespace glintfs {
 
+class BackendMeter;
+
 // Immutable: a new version at the source is a new image.
 struct ImageId {
   std::string source;   // what is mounted, as normalised by the backend: "http://host/images/"
@@ -62,8 +64,8 @@ struct Listing {
 };
 
 struct Checksum {
-  std::string algorithm;  // "md5", "sha256", "sha512"
-  std::string hex;        // lower case
+  std::string algorithm;  // md5 | sha1 | sha256 | sha512 | crc32 | crc32c | crc64nvme
+  std::string hex;        // lower case; of a CRC its value, most significant digit first
 
   friend bool operator==(const Checksum&, const Checksum&) = default;
 };
@@ -132,6 +134,9 @@ class Backend {
 
   // How many Fetch calls at once are of use to this source.
   virtual int max_parallel_fetches() const { return 16; }
+
+  // What was asked of the source so far; null for a backend that nobody counts for.
+  virtual std::shared_ptr<const BackendMeter> meter() const { return nullptr; }
 
   // For status lines and ImageId::source. Holds no secret.
   const std::string& source() const { return source_; }

@@ -10,6 +10,7 @@
 #include "backends/glance/glance.h"
 #include "backends/http/http_backend.h"
 #include "backends/http/settings.h"
+#include "backends/meter.h"
 #include "backends/retrying.h"
 #include "backends/s3/s3.h"
 #include "backends/sidecar.h"
@@ -85,8 +86,12 @@ Result<std::unique_ptr<Backend>> MakeBackend(std::string_view source, const Back
   for (const Scheme& scheme : kSchemes) {
     if (!has_scheme || scheme.name != name) continue;
     GLINTFS_ASSIGN(auto backend, scheme.make(source, options));
+    const auto meter = std::make_shared<BackendMeter>(std::string(scheme.name));
+    backend = MakeMetered(std::move(backend), meter);
     if (scheme.sidecars && options.checksums) backend = MakeSidecar(std::move(backend));
-    return MakeRetrying(std::move(backend), PolicyFrom(options));
+    RetryPolicy policy = PolicyFrom(options);
+    policy.meter = meter;
+    return MakeRetrying(std::move(backend), std::move(policy));
   }
   // Only the scheme is repeated: the rest may hold a password.
   return Error{Errc::kInvalid, fmt::format("{} is no known kind of source: use one of {}://",

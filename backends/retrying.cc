@@ -14,6 +14,7 @@
 #include <random>
 
 #include "backends/deadline.h"
+#include "backends/meter.h"
 #include "backends/retry_hint.h"
 #include "fs/base/log.h"
 #include "fs/base/size_text.h"
@@ -56,6 +57,7 @@ class Attempts {
     LogDebug("{}: {}; attempt {} of {} in {}", what_, error.message, failed_ + 1, policy_.retries + 1,
              FormatDuration(delay));
     last_ = std::move(error);
+    if (policy_.meter) policy_.meter->CountRetry();
     const bool slept = policy_.sleep ? policy_.sleep(delay, watch_.token()) : SleepUnlessStopped(delay, watch_.token());
     if (slept) return std::nullopt;
     if (outer_.stop_requested()) return Error{Errc::kCancelled, what_ + ": given up"};
@@ -165,6 +167,7 @@ class Retrying final : public Backend {
   }
 
   int max_parallel_fetches() const override { return inner_->max_parallel_fetches(); }
+  std::shared_ptr<const BackendMeter> meter() const override { return inner_->meter(); }
 
  private:
   Result<NameInfo> DoStat(std::string_view name, std::stop_token stop) override {

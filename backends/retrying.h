@@ -20,6 +20,8 @@ struct RetryPolicy {
   Nanos ask_deadline = std::chrono::seconds(15);
   Nanos fetch_deadline = std::chrono::seconds(60);
 
+  std::shared_ptr<BackendMeter> meter;  // may be null
+
   // Steered by tests; empty: a real sleep (false when stopped) and a real random number in [0, 1).
   std::function<bool(Nanos, std::stop_token)> sleep;
   std::function<double()> random;

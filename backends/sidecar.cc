@@ -36,6 +36,7 @@ class Sidecar final : public Backend {
   explicit Sidecar(std::unique_ptr<Backend> inner) : Backend(inner->source()), inner_(std::move(inner)) {}
 
   int max_parallel_fetches() const override { return inner_->max_parallel_fetches(); }
+  std::shared_ptr<const BackendMeter> meter() const override { return inner_->meter(); }
 
  private:
   Result<NameInfo> DoStat(std::string_view name, std::stop_token stop) override { return inner_->Stat(name, stop); }

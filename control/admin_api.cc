@@ -45,6 +45,25 @@ json CountersJson(const CacheStats& stats) {
           {"index_commits", stats.index_commits}};
 }
 
+json SourceJson(const BackendStats& stats) {
+  json operations = json::object(), errors = json::object();
+  for (const Operation operation : kOperations) {
+    const LatencyCounts& counts = stats.latency[static_cast<size_t>(operation)];
+    operations[std::string(OperationName(operation))] = {{"requests", counts.count()},
+                                                         {"seconds", std::chrono::duration<double>(counts.sum).count()},
+                                                         {"median_below", counts.Quantile(0.5)},
+                                                         {"p99_below", counts.Quantile(0.99)}};
+  }
+  for (size_t i = 0; i < stats.errors.size(); ++i)
+    if (stats.errors[i] != 0) errors[std::string(ErrcName(static_cast<Errc>(i)))] = stats.errors[i];
+  return {{"backend", stats.backend},
+          {"requests", stats.requests()},
+          {"bytes", stats.bytes},
+          {"retries", stats.retries},
+          {"errors", errors},
+          {"operations", operations}};
+}
+
 json StatusJson(const ServiceStatus& status, size_t queued) {
   const CacheStats& cache = status.cache;
   json problems = json::array();
@@ -81,7 +100,8 @@ json StatusJson(const ServiceStatus& status, size_t queued) {
            {{"fetches_running", cache.fetches_running},
             {"fetches_waiting", cache.fetches_waiting},
             {"reads_parked", cache.reads_parked}}},
-          {"counters", CountersJson(cache)}};
+          {"counters", CountersJson(cache)},
+          {"source_requests", SourceJson(status.backend)}};
 }
 
 json ImageJson(const ImageStatus& image) {

@@ -28,6 +28,16 @@ std::string EscapeLabel(std::string_view value) {
   return out;
 }
 
+// "I/O error" → "io_error"
+std::string LabelOf(Errc code) {
+  std::string out;
+  for (const char c : ErrcName(code)) {
+    if (c == ' ') out += '_';
+    if (c != ' ' && c != '/') out += c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  }
+  return out;
+}
+
 struct Labelled {
   std::string_view value;  // of the family's one label
   uint64_t count;
@@ -56,6 +66,36 @@ class Page {
                 std::initializer_list<Labelled> values) {
     Family(name, "counter", help);
     for (const Labelled& v : values) Append("{}{{{}=\"{}\"}} {}\n", name, label, v.value, v.count);
+  }
+  // The four families of one backend, by operation and by kind of error.
+  void Source(const BackendStats& stats) {
+    const std::string backend = EscapeLabel(stats.backend);
+    Family("glintfs_source_request_duration_seconds", "histogram",
+           "Requests to the source and how long they took to the answer; fetches to the first byte.");
+    for (const Operation operation : kOperations) {
+      const LatencyCounts& counts = stats.latency[static_cast<size_t>(operation)];
+      const std::string labels = fmt::format("backend=\"{}\",operation=\"{}\"", backend, OperationName(operation));
+      uint64_t below = 0;
+      for (size_t i = 0; i < counts.buckets.size(); ++i) {
+        below += counts.buckets[i];
+        const std::string bound = i < kLatencyBounds.size() ? fmt::format("{}", kLatencyBounds[i]) : "+Inf";
+        Append("glintfs_source_request_duration_seconds_bucket{{{},le=\"{}\"}} {}\n", labels, bound, below);
+      }
+      Append("glintfs_source_request_duration_seconds_sum{{{}}} {}\n", labels,
+             std::chrono::duration<double>(counts.sum).count());
+      Append("glintfs_source_request_duration_seconds_count{{{}}} {}\n", labels, below);
+    }
+    Family("glintfs_source_errors_total", "counter", "Requests to the source that failed, by kind.");
+    for (size_t i = 0; i < stats.errors.size(); ++i) {
+      const auto code = static_cast<Errc>(i);
+      if (code == Errc::kCancelled) continue;
+      Append("glintfs_source_errors_total{{backend=\"{}\",kind=\"{}\"}} {}\n", backend, LabelOf(code),
+             stats.errors[i]);
+    }
+    Family("glintfs_source_retries_total", "counter", "Requests to the source that were sent again after a failure.");
+    Append("glintfs_source_retries_total{{backend=\"{}\"}} {}\n", backend, stats.retries);
+    Family("glintfs_source_received_bytes_total", "counter", "Bytes of images that came from the source.");
+    Append("glintfs_source_received_bytes_total{{backend=\"{}\"}} {}\n", backend, stats.bytes);
   }
   void Info(const ServiceStatus& status) {
     Family("glintfs_info", "gauge", "What this daemon is; always 1.");
@@ -141,6 +181,7 @@ std::string RenderMetrics(const ServiceStatus& status, const std::vector<QueueEn
   Page page;
   AddState(page, status, queue);
   AddCounters(page, status.cache);
+  page.Source(status.backend);
   return page.Take();
 }
 

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backends/meter.h"
 #include "fs/base/result.h"
 #include "fs/cache/cache.h"
 #include "fs/cache/image_status.h"
@@ -25,6 +26,7 @@ struct ServiceStatus {
   uint64_t chunk_size = 0;
   std::string passthrough_refused;  // why complete images are not read by the kernel itself; empty: they are
   CacheStats cache;
+  BackendStats backend;
 };
 
 class Service {

@@ -26,6 +26,7 @@ ServiceStatus DaemonService::Status() {
   status.fill = FindSetting("fill")->get(options_);
   status.chunk_size = options_.cache.chunk_size;
   status.cache = cache_.Stats();
+  if (const auto meter = backend_.meter()) status.backend = meter->stats();
   MutexLock lock(mu_);
   status.passthrough_refused = passthrough_refused_;
   return status;
@@ -42,7 +43,8 @@ Result<void> DaemonService::QueueImage(std::string_view name) {
   return cache_.Enqueue(entry.image);
 }
 
-Result<void> DaemonService::Evict(std::string_view name) {
+Result<void> DaemonService::Evict(std::string_view given) {
+  const std::string name = cache_.OwnName(given);
   const bool queued = static_cast<bool>(cache_.Dequeue(name));
   auto evicted = cache_.Evict(name);
   if (!evicted && evicted.error().code == Errc::kNotFound && queued) return {};

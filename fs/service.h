@@ -26,16 +26,18 @@ class DaemonService final : public Service {
 
   ServiceStatus Status() override;
   std::vector<ImageStatus> Images() override { return cache_.List(); }
-  std::optional<ImageStatus> Image(std::string_view name) override { return cache_.StatusOf(name); }
+  std::optional<ImageStatus> Image(std::string_view name) override { return cache_.StatusOf(cache_.OwnName(name)); }
   std::vector<QueueEntry> Queue() override { return cache_.Queue(); }
 
   Result<void> QueueImage(std::string_view name) override;
-  Result<void> Evict(std::string_view name) override;
+  Result<void> Evict(std::string_view given) override;
   PruneResult ClearCache() override { return cache_.Clear(); }
   void ClearQueue() override { cache_.ClearQueue(); }
   PruneResult Prune(std::optional<uint64_t> target, bool dry_run) override { return cache_.Prune(target, dry_run); }
   PruneResult Clean() override { return cache_.Clean(); }
-  Result<void> SetPinned(std::string_view name, bool pinned) override { return cache_.SetPinned(name, pinned); }
+  Result<void> SetPinned(std::string_view name, bool pinned) override {
+    return cache_.SetPinned(cache_.OwnName(name), pinned);
+  }
 
  private:
   const Options& options_;

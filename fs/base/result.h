@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cassert>
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -29,6 +30,7 @@ enum class Errc {
   kIsDirectory,
   kNotDirectory,
 };
+inline constexpr size_t kErrcCount = static_cast<size_t>(Errc::kNotDirectory) + 1;
 
 std::string_view ErrcName(Errc code);  // "not found", "unavailable", …
 

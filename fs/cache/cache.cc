@@ -164,23 +164,43 @@ std::shared_ptr<CachedImage> CacheImpl::Load(const ImageRow& row, bool stored) {
 
 // ---------------------------------------------------------------------------------------------------- names and versions
 
+void CacheImpl::SetAlias(std::string_view alias, std::string_view own_name) {
+  MutexLock lock(mu_);
+  aliases_.Set(alias, own_name);
+}
+
+std::string CacheImpl::OwnName(std::string_view name) {
+  MutexLock lock(mu_);
+  return aliases_.OwnName(name).value_or(std::string(name));
+}
+
+std::vector<std::string> CacheImpl::AliasesOf(std::string_view own_name) {
+  MutexLock lock(mu_);
+  return aliases_.Of(own_name);
+}
+
 std::optional<ImageInfo> CacheImpl::FindNewest(std::string_view name) {
   MutexLock lock(mu_);
-  const Entry* entry = table_.Newest(backend_.source(), name);
+  const Entry* entry = table_.Newest(backend_.source(), aliases_.OwnName(name).value_or(std::string(name)));
   return entry == nullptr ? std::nullopt : std::optional(entry->row.info);
 }
 
 std::vector<ListEntry> CacheImpl::NamesIn(std::string_view directory) {
   const std::string prefix = directory.empty() ? "" : std::string(directory) + "/";
   std::set<std::pair<std::string, bool>> names;
+  const auto add = [&](const std::string& name) {
+    if (!name.starts_with(prefix)) return;
+    const std::string rest = name.substr(prefix.size());
+    const size_t slash = rest.find('/');
+    names.emplace(rest.substr(0, slash), slash != std::string::npos);
+  };
   {
     MutexLock lock(mu_);
-    for (const auto& [row, entry] : table_.all()) {
-      const std::string& name = entry->row.info.id.name;
-      if (entry->invalid() || !name.starts_with(prefix) || entry->row.info.id.source != backend_.source()) continue;
-      const std::string rest = name.substr(prefix.size());
-      const size_t slash = rest.find('/');
-      names.emplace(rest.substr(0, slash), slash != std::string::npos);
+    for (const auto& [row, entry] : table_.all())
+      if (!entry->invalid() && entry->row.info.id.source == backend_.source()) add(entry->row.info.id.name);
+    for (const auto& [alias, own_name] : aliases_.all()) {
+      const Entry* entry = table_.Newest(backend_.source(), own_name);
+      if (entry != nullptr && !entry->invalid()) add(alias);
     }
   }
   std::vector<ListEntry> entries;
@@ -221,6 +241,7 @@ void CacheImpl::Gone(std::string_view name) {
   std::vector<ImageInfo> retired;
   {
     MutexLock lock(mu_);
+    aliases_.Remove(name);
     for (Entry* entry : table_.Versions(backend_.source(), name)) RetireLocked(*entry, retired);
   }
   Announce(Event::kInvalidated, retired);

@@ -102,6 +102,13 @@ class Cache {
   // as in use. kCorrupt: it failed its checksum and was not cleaned yet.
   virtual Result<std::shared_ptr<CachedImage>> OpenImage(const ImageInfo& info) = 0;
 
+  // `alias` is another name of the image called `own_name`, and stays so until Gone(alias): FindNewest and NamesIn follow it.
+  virtual void SetAlias(std::string_view alias, std::string_view own_name) = 0;
+  // The image's own name for an alias; the name itself for any other.
+  virtual std::string OwnName(std::string_view name) = 0;
+  // The other names of an image.
+  virtual std::vector<std::string> AliasesOf(std::string_view own_name) = 0;
+
   // The newest version of `name` the cache has (any state but invalid), for answers while the source is away.
   virtual std::optional<ImageInfo> FindNewest(std::string_view name) = 0;
 

@@ -13,6 +13,7 @@
 #include "fs/base/mutex.h"
 #include "fs/base/thread.h"
 #include "fs/base/unique_fd.h"
+#include "fs/cache/aliases.h"
 #include "fs/cache/budget.h"
 #include "fs/cache/cache.h"
 #include "fs/cache/cache_queue.h"
@@ -41,6 +42,9 @@ class CacheImpl final : public Cache, public ImageHost {
   // Cache: the catalogue and the file system
   RowId RowFor(const ImageId& id) override;
   Result<std::shared_ptr<CachedImage>> OpenImage(const ImageInfo& info) override;
+  void SetAlias(std::string_view alias, std::string_view own_name) override;
+  std::string OwnName(std::string_view name) override;
+  std::vector<std::string> AliasesOf(std::string_view own_name) override;
   std::optional<ImageInfo> FindNewest(std::string_view name) override;
   std::vector<ListEntry> NamesIn(std::string_view directory) override;
   std::optional<RowId> SealedRow(const ImageId& id) override;
@@ -174,6 +178,7 @@ class CacheImpl final : public Cache, public ImageHost {
   RowId next_row_ GUARDED_BY(mu_) = 1;
   RowId rows_stored_below_ GUARDED_BY(mu_) = 1;
   std::unordered_set<std::string> pins_ GUARDED_BY(mu_);
+  Aliases aliases_ GUARDED_BY(mu_);
   std::unordered_set<std::string> queued_ GUARDED_BY(mu_);
   CacheLimits limits_ GUARDED_BY(mu_);
   std::vector<std::shared_ptr<CachedImage>> dirty_ GUARDED_BY(mu_);

@@ -193,6 +193,7 @@ void CacheImpl::LoadRows(IndexContent content) {
     MutexLock lock(mu_);
     next_row_ = content.next_row;
     for (std::string& name : content.pins) pins_.insert(std::move(name));
+    aliases_.Load(std::move(content.aliases));
     for (const QueueRow& row : content.queue) queued_.insert(row.name);
     std::vector<RowId> order;
     for (ImageRow& row : content.images) {

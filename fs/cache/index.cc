@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS queue(
   name TEXT PRIMARY KEY, position INTEGER NOT NULL, added_ns INTEGER NOT NULL, attempts INTEGER NOT NULL,
   next_try_ns INTEGER NOT NULL, error TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pin(name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS alias(name TEXT PRIMARY KEY, image TEXT NOT NULL) WITHOUT ROWID;
 )sql";
 
 std::span<const std::byte> AsBytes(const std::vector<uint64_t>& words) { return std::as_bytes(std::span(words)); }
@@ -51,7 +52,8 @@ std::vector<uint64_t> AsWords(std::span<const std::byte> bytes) {
 
 // The prepared statements of the writer.
 struct Writer {
-  sqlite::Statement put_image, put_segment, drop_image, drop_segments, put_queue, drop_queue, put_pin, drop_pin, put_meta;
+  sqlite::Statement put_image, put_segment, drop_image, drop_segments, put_queue, drop_queue, put_pin, drop_pin, put_alias, drop_alias,
+      put_meta;
 
   static Result<Writer> Prepare(sqlite::Database& db) {
     Writer w;
@@ -63,6 +65,8 @@ struct Writer {
     GLINTFS_ASSIGN(w.drop_queue, db.Prepare("DELETE FROM queue WHERE name=?"));
     GLINTFS_ASSIGN(w.put_pin, db.Prepare("INSERT OR IGNORE INTO pin VALUES(?)"));
     GLINTFS_ASSIGN(w.drop_pin, db.Prepare("DELETE FROM pin WHERE name=?"));
+    GLINTFS_ASSIGN(w.put_alias, db.Prepare("INSERT OR REPLACE INTO alias VALUES(?,?)"));
+    GLINTFS_ASSIGN(w.drop_alias, db.Prepare("DELETE FROM alias WHERE name=?"));
     GLINTFS_ASSIGN(w.put_meta, db.Prepare("INSERT OR REPLACE INTO meta VALUES(?,?)"));
     return w;
   }
@@ -101,6 +105,8 @@ struct Writer {
     for (const std::string& name : batch.remove_queue) GLINTFS_TRY(drop_queue.Bind(name).Run());
     for (const std::string& name : batch.add_pins) GLINTFS_TRY(put_pin.Bind(name).Run());
     for (const std::string& name : batch.remove_pins) GLINTFS_TRY(drop_pin.Bind(name).Run());
+    for (const auto& [name, image] : batch.put_aliases) GLINTFS_TRY(put_alias.Bind(name).Bind(image).Run());
+    for (const std::string& name : batch.remove_aliases) GLINTFS_TRY(drop_alias.Bind(name).Run());
     if (batch.next_row) GLINTFS_TRY(Meta("next_row", static_cast<int64_t>(*batch.next_row)));
     return {};
   }
@@ -117,6 +123,7 @@ class SqliteIndex final : public Index {
     GLINTFS_TRY(ReadMeta(chunk_size, content));
     GLINTFS_TRY(ReadImages(content));
     GLINTFS_TRY(ReadQueueAndPins(content));
+    GLINTFS_TRY(ReadAliases(content));
     GLINTFS_ASSIGN(writer_, Writer::Prepare(db_));
     GLINTFS_TRY(db_.Execute("BEGIN IMMEDIATE"));
     if (!content.clean) GLINTFS_TRY(db_.Execute("UPDATE image SET suspect=1 WHERE suspect=0"));
@@ -270,6 +277,17 @@ class SqliteIndex final : public Index {
     }
   }
 
+  // Those of images that were evicted meanwhile lead nowhere and go.
+  Result<void> ReadAliases(IndexContent& content) {
+    GLINTFS_TRY(db_.Execute("DELETE FROM alias WHERE image NOT IN (SELECT name FROM image)"));
+    GLINTFS_ASSIGN(auto aliases, db_.Prepare("SELECT name, image FROM alias"));
+    for (;;) {
+      GLINTFS_ASSIGN(const bool more, aliases.Step());
+      if (!more) return {};
+      content.aliases.emplace_back(aliases.Text(0), aliases.Text(1));
+    }
+  }
+
   sqlite::Database db_;      // the writer thread's, after OpenDatabase
   sqlite::Database reader_;  // serialised by SQLite
   Writer writer_;            // the writer thread's
@@ -286,7 +304,7 @@ class SqliteIndex final : public Index {
 
 bool IndexBatch::empty() const {
   return put_images.empty() && put_segments.empty() && remove_images.empty() && put_queue.empty() && remove_queue.empty() &&
-         add_pins.empty() && remove_pins.empty() && !next_row;
+         add_pins.empty() && remove_pins.empty() && put_aliases.empty() && remove_aliases.empty() && !next_row;
 }
 
 Result<std::unique_ptr<Index>> Index::Open(const std::string& path, uint64_t chunk_size, IndexContent& content) {

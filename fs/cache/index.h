@@ -71,6 +71,8 @@ struct IndexBatch {
   std::vector<QueueRow> put_queue;
   std::vector<std::string> remove_queue;
   std::vector<std::string> add_pins, remove_pins;
+  std::vector<std::pair<std::string, std::string>> put_aliases;  // alias, own name of the image
+  std::vector<std::string> remove_aliases;
   std::optional<uint64_t> next_row;  // rows below it may be in use
 
   bool empty() const;
@@ -82,6 +84,7 @@ struct IndexContent {
   std::vector<ImageRow> images;   // least recently used first
   std::vector<QueueRow> queue;    // in order
   std::vector<std::string> pins;
+  std::vector<std::pair<std::string, std::string>> aliases;  // of images in it
   std::string note;               // what was dropped and why, for the log; empty when nothing was
 };
 

@@ -126,6 +126,7 @@ Result<void> CacheImpl::CheckpointNow() {
   IndexBatch batch;
   const Nanos now = clock_.Now();
   std::vector<uint64_t> disk_bytes;
+  Aliases::Changes aliases;
   for (const Item& item : items) disk_bytes.push_back(budget_.BytesOf(item.image->row()));
   {
     MutexLock lock(mu_);
@@ -146,6 +147,10 @@ Result<void> CacheImpl::CheckpointNow() {
       for (ChunkSegment& segment : items[i].dirty.segments)
         batch.put_segments.emplace_back(entry->row.row, segment);
     }
+    aliases = aliases_.TakeChanges(
+        [this](const std::string& name) { return table_.Newest(backend_.source(), name) != nullptr; });
+    batch.put_aliases = aliases.put;
+    batch.remove_aliases = aliases.remove;
     if (now >= next_touch_) {
       next_touch_ = now + kTouch;
       for (const auto& [row, entry] : table_.all())
@@ -155,6 +160,8 @@ Result<void> CacheImpl::CheckpointNow() {
   if (auto applied = index_->Apply(std::move(batch)); !applied) {
     StorageFailed(applied.error());
     for (const Item& item : items) item.image->ReturnDirty(item.dirty, false);
+    MutexLock lock(mu_);
+    aliases_.ReturnChanges(aliases);
     return applied;
   }
   for (const Item& item : items) NoteCheckpointed(item.image);

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include <array>
+#include <boost/crc.hpp>
 
 #include "fs/base/log.h"
 #include "fs/cache/cached_image.h"
@@ -36,9 +37,27 @@ class EvpDigest final : public Digest {
   std::unique_ptr<EVP_MD_CTX, Free> context_;
 };
 
+// Parameters of the CRCs that S3 stores: https://reveng.sourceforge.io/crc-catalogue/ (CRC-32/ISO-HDLC, CRC-32/ISCSI, CRC-64/NVME).
+using Crc32 = boost::crc_optimal<32, 0x04C11DB7, 0xFFFFFFFF, 0xFFFFFFFF, true, true>;
+using Crc32c = boost::crc_optimal<32, 0x1EDC6F41, 0xFFFFFFFF, 0xFFFFFFFF, true, true>;
+using Crc64Nvme = boost::crc_optimal<64, 0xAD93D23594C93659, 0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF, true, true>;
+
+template <typename Crc>
+class CrcDigest final : public Digest {
+ public:
+  void Update(std::span<const std::byte> data) override { crc_.process_bytes(data.data(), data.size()); }
+  std::string FinishHex() override { return fmt::format("{:0{}x}", crc_.checksum(), Crc::bit_count / 4); }
+
+ private:
+  Crc crc_;
+};
+
 }  // namespace
 
 std::unique_ptr<Digest> Digest::Make(const std::string& algorithm) {
+  if (algorithm == "crc32") return std::make_unique<CrcDigest<Crc32>>();
+  if (algorithm == "crc32c") return std::make_unique<CrcDigest<Crc32c>>();
+  if (algorithm == "crc64nvme") return std::make_unique<CrcDigest<Crc64Nvme>>();
   const EVP_MD* md = EVP_get_digestbyname(algorithm.c_str());
   return md == nullptr ? nullptr : std::make_unique<EvpDigest>(md);
 }

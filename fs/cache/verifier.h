@@ -60,7 +60,7 @@ class Verifier {
 // A running digest. Not thread-safe.
 class Digest {
  public:
-  // Null for an algorithm that libcrypto does not have here.
+  // As Checksum::algorithm names it; null for one that is not known here.
   static std::unique_ptr<Digest> Make(const std::string& algorithm);
   virtual ~Digest() = default;
   virtual void Update(std::span<const std::byte> data) = 0;

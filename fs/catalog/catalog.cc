@@ -83,7 +83,7 @@ Result<Catalog::Known> Catalog::AskName(const std::string& name, const std::opti
   if (info) return Confirm(*info, name, before);
   if (info.error().code != Errc::kNotFound) return info.error();
   const bool known = before && before->kind != Known::Kind::kMissing;
-  if (!name.empty() && (known || cache_.FindNewest(name))) cache_.Gone(name);
+  if (!name.empty() && (known || cache_.FindNewest(name))) cache_.Gone(name);  // of an alias the image stays
   return Known{.kind = Known::Kind::kMissing, .confirmed = true, .image = {}, .row = 0};
 } catch (const std::exception& e) {
   return Error{Errc::kIo, fmt::format("asking for {}: {}", name, e.what())};
@@ -100,6 +100,7 @@ Catalog::Known Catalog::Confirm(const NameInfo& info, const std::string& name, c
     known.image = info.image;
     return known;
   }
+  if (info.alias) cache_.SetAlias(name, info.image.id.name);
   cache_.Supersede(info.image.id);
   return Known{.kind = Known::Kind::kImage,
                .confirmed = true,

@@ -130,10 +130,13 @@ Nanos Filesystem::EntryTimeout(NodeId node, const CatalogEntry& entry) const {
 
 void Filesystem::OnSealed(const ImageInfo& image) {
   if (!passthrough_->on()) return;
-  const std::string& path = image.id.name;
-  const std::string parent = ParentOf(path);
-  if (const auto node = nodes_.FindDirectory(parent))
-    passthrough_->InvalidateSoon(*node, parent.empty() ? path : path.substr(parent.size() + 1));
+  std::vector<std::string> paths = cache_.AliasesOf(image.id.name);
+  paths.push_back(image.id.name);
+  for (const std::string& path : paths) {
+    const std::string parent = ParentOf(path);
+    if (const auto node = nodes_.FindDirectory(parent))
+      passthrough_->InvalidateSoon(*node, parent.empty() ? path : path.substr(parent.size() + 1));
+  }
 }
 
 // For NFS export: the kernel finds the way from a node it was handed to the root.

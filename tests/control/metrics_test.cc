@@ -56,7 +56,7 @@ class PageParser {
       family_ = TakeName(line, at);
       if (family_ != help_) Bad(line);
       const std::string type = line.substr(at);
-      if (type != " counter" && type != " gauge") Bad(line);
+      if (type != " counter" && type != " gauge" && type != " histogram") Bad(line);
       types_[family_] = type.substr(1);
     } else {
       Bad(line);
@@ -67,7 +67,7 @@ class PageParser {
     Sample sample;
     size_t at = 0;
     sample.name = TakeName(line, at);
-    if (sample.name != family_) Bad(line);
+    if (sample.name != family_ && !IsPartOfHistogram(sample.name)) Bad(line);
     if (line.at(at) == '{') Labels(line, ++at, sample);
     if (line.at(at++) != ' ') Bad(line);
     size_t used = 0;
@@ -75,6 +75,11 @@ class PageParser {
     if (at + used != line.size()) Bad(line);
     if (!seen_.insert(line.substr(0, at)).second) Bad(line);
     samples_.push_back(sample);
+  }
+
+  bool IsPartOfHistogram(const std::string& name) {
+    return types_[family_] == "histogram" &&
+           (name == family_ + "_bucket" || name == family_ + "_sum" || name == family_ + "_count");
   }
 
   static void Labels(const std::string& line, size_t& at, Sample& sample) {
@@ -135,6 +140,33 @@ TEST(MetricsTest, ThePageIsWellFormed) {
   EXPECT_EQ(page.Value("glintfs_queued_images_failing"), 1);
   EXPECT_EQ(page.Value("glintfs_cache_low_mark_ratio"), 0.9);
   EXPECT_EQ(page.Value("glintfs_source_up"), 1);
+}
+
+TEST(MetricsTest, TheSourceIsCountedByOperationAndByError) {
+  ServiceStatus status = Everything();
+  BackendMeter meter("rbd");
+  meter.Count(Operation::kFetch, std::chrono::milliseconds(3));
+  meter.Count(Operation::kFetch, std::chrono::milliseconds(3));
+  meter.Count(Operation::kFetch, std::chrono::minutes(1));
+  meter.CountError(Errc::kTimedOut);
+  meter.CountBytes(4096);
+  meter.CountRetry();
+  status.backend = meter.stats();
+  const PageParser page(RenderMetrics(status, {}));
+  const std::string name = "glintfs_source_request_duration_seconds";
+  const auto bucket = [&](const std::string& bound) {
+    return page.Value(name + "_bucket", {{"backend", "rbd"}, {"operation", "fetch"}, {"le", bound}});
+  };
+  EXPECT_EQ(bucket("0.0025"), 0);
+  EXPECT_EQ(bucket("0.005"), 2);
+  EXPECT_EQ(bucket("30"), 2);
+  EXPECT_EQ(bucket("+Inf"), 3);
+  EXPECT_EQ(page.Value(name + "_count", {{"backend", "rbd"}, {"operation", "fetch"}}), 3);
+  EXPECT_NEAR(page.Value(name + "_sum", {{"backend", "rbd"}, {"operation", "fetch"}}), 60.006, 1e-6);
+  EXPECT_EQ(page.Value("glintfs_source_errors_total", {{"backend", "rbd"}, {"kind", "timed_out"}}), 1);
+  EXPECT_EQ(page.Value("glintfs_source_errors_total", {{"backend", "rbd"}, {"kind", "io_error"}}), 0);
+  EXPECT_EQ(page.Value("glintfs_source_retries_total", {{"backend", "rbd"}}), 1);
+  EXPECT_EQ(page.Value("glintfs_source_received_bytes_total", {{"backend", "rbd"}}), 4096);
 }
 
 TEST(MetricsTest, LabelsAreEscaped) {

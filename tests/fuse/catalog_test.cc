@@ -70,6 +70,21 @@ TEST_F(CatalogTest, TheCacheIsToldOfNewVersions) {
   EXPECT_EQ(cache_.superseded(), (std::vector<std::string>{"a@v1", "a@v2"}));
 }
 
+TEST_F(CatalogTest, AnAliasIsTheImageItLeadsTo) {
+  backend_.PutAlias("by-name/x", "a");
+  const auto alias = Lookup("by-name/x"), own = Lookup("a");
+  ASSERT_TRUE(alias);
+  ASSERT_TRUE(own);
+  EXPECT_EQ(alias->image, own->image);
+  EXPECT_EQ(alias->row, own->row) << "kept once";
+  EXPECT_EQ(cache_.OwnName("by-name/x"), "a");
+  backend_.PutAlias("by-name/x", "dir/b");  // another image gets the name
+  clock_.Advance(seconds(61));
+  EXPECT_EQ(Lookup("by-name/x")->image, backend_.Info("dir/b"));
+  EXPECT_EQ(cache_.OwnName("by-name/x"), "dir/b");
+  EXPECT_TRUE(cache_.gone().empty()) << "the first image is still there";
+}
+
 TEST_F(CatalogTest, TheCacheIsToldOfNamesThatAreGone) {
   EXPECT_EQ(Code(Lookup("never")), Errc::kNotFound);
   EXPECT_TRUE(cache_.gone().empty()) << "it was never there";

@@ -108,6 +108,11 @@ void FakeBackend::Put(const std::string& name, FakeImage image) {
   images_[name] = std::move(image);
 }
 
+void FakeBackend::PutAlias(const std::string& alias, const std::string& name) {
+  MutexLock lock(mu_);
+  aliases_[alias] = name;
+}
+
 void FakeBackend::PutDirectory(const std::string& name) {
   MutexLock lock(mu_);
   directories_[name] = true;
@@ -264,12 +269,15 @@ Result<NameInfo> FakeBackend::DoStat(std::string_view name_view, std::stop_token
   Note(Call::kStat, name);
   GLINTFS_TRY(MaybeTrouble(Call::kStat, name, 0, stop));
   MutexLock lock(mu_);
-  if (const auto it = images_.find(name); it != images_.end()) {
+  const auto alias = aliases_.find(name);
+  const std::string& own_name = alias == aliases_.end() ? name : alias->second;
+  if (const auto it = images_.find(own_name); it != images_.end()) {
     const FakeImage& image = it->second;
     return NameInfo{.is_directory = false,
-                    .image = {.id = {source(), name, image.version}, .size = image.size, .mtime = image.mtime}};
+                    .image = {.id = {source(), own_name, image.version}, .size = image.size, .mtime = image.mtime},
+                    .alias = alias != aliases_.end()};
   }
-  if (IsDirectory(name)) return NameInfo{.is_directory = true, .image = {}};
+  if (IsDirectory(name)) return NameInfo{.is_directory = true, .image = {}, .alias = false};
   return Error{Errc::kNotFound, "fake source has no " + name};
 }
 

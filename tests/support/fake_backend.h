@@ -39,6 +39,8 @@ class FakeBackend : public Backend {
     image.version = version;
     Put(name, std::move(image));
   }
+  // Another name for the image `name`, which is found under it and kept under its own. Not listed.
+  void PutAlias(const std::string& alias, const std::string& name);
   void PutDirectory(const std::string& name);
   void Remove(const std::string& name);
   ImageInfo Info(const std::string& name);  // REQUIRES: it is there
@@ -118,6 +120,7 @@ class FakeBackend : public Backend {
   CondVar changed_;
   std::map<std::string, FakeImage> images_ GUARDED_BY(mu_);
   std::map<std::string, bool> directories_ GUARDED_BY(mu_);
+  std::map<std::string, std::string> aliases_ GUARDED_BY(mu_);
   std::map<std::pair<std::string, std::string>, FakeImage> versions_ GUARDED_BY(mu_);  // every one there ever was
   std::map<Call, std::vector<Trouble>> troubles_ GUARDED_BY(mu_);
   std::map<Call, int> hanging_ GUARDED_BY(mu_);

@@ -55,6 +55,24 @@ std::optional<ImageInfo> FakeCache::FindNewest(std::string_view name) {
   return it == cached_.end() ? std::nullopt : std::optional(it->second.first);
 }
 
+void FakeCache::SetAlias(std::string_view alias, std::string_view own_name) {
+  AssertNoLockHeld();
+  MutexLock lock(mu_);
+  aliases_.Set(alias, own_name);
+}
+
+std::string FakeCache::OwnName(std::string_view name) {
+  AssertNoLockHeld();
+  MutexLock lock(mu_);
+  return aliases_.OwnName(name).value_or(std::string(name));
+}
+
+std::vector<std::string> FakeCache::AliasesOf(std::string_view own_name) {
+  AssertNoLockHeld();
+  MutexLock lock(mu_);
+  return aliases_.Of(own_name);
+}
+
 std::vector<ListEntry> FakeCache::NamesIn(std::string_view directory) {
   AssertNoLockHeld();
   const std::string prefix = directory.empty() ? "" : std::string(directory) + "/";

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fs/base/mutex.h"
+#include "fs/cache/aliases.h"
 #include "fs/cache/cache.h"
 #include "fs/fuse/opened_image.h"
 #include "tests/support/fake_backend.h"
@@ -26,6 +27,9 @@ class FakeCache final : public Cache {
   RowId RowFor(const ImageId& id) override;
   Result<std::shared_ptr<CachedImage>> OpenImage(const ImageInfo&) override;  // kNotSupported: use FakeOpener
   std::optional<ImageInfo> FindNewest(std::string_view name) override;
+  void SetAlias(std::string_view alias, std::string_view own_name) override;
+  std::string OwnName(std::string_view name) override;
+  std::vector<std::string> AliasesOf(std::string_view own_name) override;
   std::vector<ListEntry> NamesIn(std::string_view directory) override;
   std::optional<RowId> SealedRow(const ImageId&) override { return std::nullopt; }
   Result<OpenedSealed> OpenSealed(RowId) override { return Error{Errc::kNotFound, "not sealed"}; }
@@ -58,6 +62,7 @@ class FakeCache final : public Cache {
   CacheStats stats_ GUARDED_BY(mu_);
   std::map<std::pair<std::string, std::string>, RowId> rows_ GUARDED_BY(mu_);  // by name, version
   std::map<std::string, std::pair<ImageInfo, ImageState>> cached_ GUARDED_BY(mu_);
+  Aliases aliases_ GUARDED_BY(mu_);
   std::vector<std::string> superseded_ GUARDED_BY(mu_), gone_ GUARDED_BY(mu_);
 };
 

@@ -11,6 +11,7 @@
 
 #include "fs/base/thread.h"
 #include "fs/cache/cached_image.h"
+#include "fs/cache/verifier.h"
 #include "tests/support/crash_storage.h"
 #include "tests/support/fake_backend.h"
 #include "tests/support/sync_read.h"
@@ -355,6 +356,59 @@ TEST_F(CacheTest, WhatWasCachedIsServedAfterARestartWithTheSourceDown) {
 }
 
 // A fill cut off goes on where it stopped, with the next read, be it of what is cached.
+TEST_F(CacheTest, AliasesLeadToTheImageAfterARestartToo) {
+  backend_.Put("id", 3 * kChunk);
+  Open();
+  cache_->SetAlias("by-name/disk", "id");
+  cache_->SetAlias("by-name/other", "not-cached");
+  EXPECT_FALSE(cache_->FindNewest("by-name/disk")) << "nothing is cached yet";
+  ExpectRead(*Image("id"), 0, 100);
+  ASSERT_TRUE(WaitComplete("id"));
+  for (int round = 0; round < 2; ++round) {
+    const auto found = cache_->FindNewest("by-name/disk");
+    ASSERT_TRUE(found) << round;
+    EXPECT_EQ(found->id.name, "id");
+    EXPECT_EQ(cache_->OwnName("by-name/disk"), "id");
+    EXPECT_EQ(cache_->OwnName("id"), "id");
+    EXPECT_EQ(cache_->AliasesOf("id"), std::vector<std::string>{"by-name/disk"});
+    const auto names = cache_->NamesIn("by-name");
+    ASSERT_EQ(names.size(), 1u) << "only those that can be served";
+    EXPECT_EQ(names[0].name, "disk");
+    Reopen();
+  }
+  cache_->Gone("by-name/disk");
+  EXPECT_FALSE(cache_->FindNewest("by-name/disk"));
+  EXPECT_TRUE(cache_->FindNewest("id")) << "the image stays";
+  Reopen();
+  EXPECT_FALSE(cache_->FindNewest("by-name/disk"));
+}
+
+TEST_F(CacheTest, AliasesOfEvictedImagesAreForgotten) {
+  backend_.Put("id", kChunk);
+  Open();
+  cache_->SetAlias("by-name/disk", "id");
+  ExpectRead(*Image("id"), 0, 100);
+  ASSERT_TRUE(WaitComplete("id"));
+  Reopen();
+  ASSERT_TRUE(cache_->Evict("id"));
+  Reopen();
+  EXPECT_EQ(cache_->OwnName("by-name/disk"), "by-name/disk");
+}
+
+TEST(DigestTest, CrcsGiveTheirCheckValues) {  // of "123456789", as the CRC catalogue has them
+  const std::string text = "123456789";
+  for (const auto& [algorithm, value] : {std::pair{"crc32", "cbf43926"}, std::pair{"crc32c", "e3069283"},
+                                         std::pair{"crc64nvme", "ae8b14860a799888"},
+                                         std::pair{"sha1", "f7c3bc1d808e04732adf679965ccc34ca7ae3441"}}) {
+    const auto digest = Digest::Make(algorithm);
+    ASSERT_NE(digest, nullptr) << algorithm;
+    digest->Update(std::as_bytes(std::span(text).first(4)));
+    digest->Update(std::as_bytes(std::span(text).subspan(4)));
+    EXPECT_EQ(digest->FinishHex(), value) << algorithm;
+  }
+  EXPECT_EQ(Digest::Make("rot13"), nullptr);
+}
+
 TEST_F(CacheTest, AFillGoesOnAfterARestart) {
   backend_.Put("a", 16 * kMiB);
   backend_.SetBytesPerSecond(5'000'000);
