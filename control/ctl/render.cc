@@ -91,14 +91,14 @@ std::string ImagesLine(const json& images) {
                      Count(images, "open"), Count(images, "queued"));
 }
 
-// "812 requests by rbd: 12 stat (half below 1 ms), 800 fetch (half below 5 ms); 3 retries"
+// "812 by rbd, in ms half/99% below: stat 12 (0.5/1), fetch 800 (5/25); 3 retries"
 std::string RequestsLine(const json& requests) {
   std::string text = fmt::format("{} by {}", Count(requests, "requests"), Text(requests, "backend"));
-  std::string separator = ": ";
+  std::string separator = ", in ms half/99% below: ";
   for (const auto& [name, operation] : Part(requests, "operations").items()) {
     if (Count(operation, "requests") == 0) continue;
-    text += fmt::format("{}{} {} (half below {:g} ms, 99% below {:g} ms)", std::exchange(separator, ", "),
-                        Count(operation, "requests"), name, Real(operation, "median_below") * 1000,
+    text += fmt::format("{}{} {} ({:g}/{:g})", std::exchange(separator, ", "), name, Count(operation, "requests"),
+                        Real(operation, "median_below") * 1000,
                         Real(operation, "p99_below") * 1000);
   }
   return text + fmt::format("; {} retries", Count(requests, "retries"));
