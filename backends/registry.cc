@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "backends/detached.h"
 #include "backends/dir/dir_backend.h"
 #include "backends/glance/glance.h"
 #include "backends/http/http_backend.h"
@@ -33,7 +34,9 @@ MadeBackend MakeDir(std::string_view source, const BackendOptions& options) {
   if (path.find('\0') != std::string_view::npos) return Error{Errc::kInvalid, "a path cannot hold a zero byte"};
   std::string normal = std::filesystem::path(path).lexically_normal().string();
   while (normal.size() > 1 && normal.ends_with('/')) normal.pop_back();
-  return std::unique_ptr<Backend>(std::make_unique<DirBackend>(std::move(normal), options.max_parallel));
+  const bool may_hang = IsOnRemoteFileSystem(normal);
+  std::unique_ptr<Backend> backend = std::make_unique<DirBackend>(std::move(normal), options.max_parallel);
+  return may_hang ? MakeDetached(std::move(backend)) : std::move(backend);
 }
 
 MadeBackend MakeHttp(std::string_view source, const BackendOptions& options) {

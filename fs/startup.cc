@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
+#include "backends/detached.h"
+#include "fs/base/mount_table.h"
 #include "fs/base/mutex.h"
 #include "fs/base/thread.h"
 #include "fs/fuse/mount_checks.h"
@@ -35,20 +35,6 @@ std::string Canonical(const std::string& path) {
 
 Error Refuse(std::string message) { return Error{Errc::kInvalid, std::move(message)}; }
 
-// mountinfo writes space, tab, newline and backslash as \040 and so on.
-std::string Unescape(const std::string& text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size()) {
-      out += static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8));
-      i += 3;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
-}
-
 Result<void> CheckNotInside(const Options& options) {
   const std::string mountpoint = Canonical(options.mountpoint), cache = Canonical(options.cache.directory);
   if (IsWithin(cache, mountpoint))
@@ -59,7 +45,9 @@ Result<void> CheckNotInside(const Options& options) {
                               options.cache.directory));
   constexpr std::string_view kDir = "dir://";
   if (!options.source.starts_with(kDir)) return {};
-  const std::string source = Canonical(options.source.substr(kDir.size()));
+  // A server that hangs must not hold up the start: links on a network mount are not looked through.
+  const std::string given = options.source.substr(kDir.size());
+  const std::string source = IsOnRemoteFileSystem(given) ? stdfs::path(given).lexically_normal().string() : Canonical(given);
   if (IsWithin(source, mountpoint))
     return Refuse(fmt::format("source {} is inside the mount point {}", options.source, options.mountpoint));
   if (IsWithin(mountpoint, source))
@@ -74,18 +62,9 @@ Result<void> CheckNotInside(const Options& options) {
 }  // namespace
 
 std::string MountTypeAt(const std::string& path) {
-  // 36 35 98:0 /root /mnt rw,noatime master:1 - ext3 /dev/root rw
-  std::ifstream file("/proc/self/mountinfo");
-  std::string line, type;
-  while (std::getline(file, line)) {
-    std::istringstream fields(line);
-    std::string field, at;
-    for (int i = 0; i < 5; ++i) fields >> field;
-    at = Unescape(field);
-    while (fields >> field && field != "-") {
-    }
-    if (at == path && fields >> field) type = field;
-  }
+  std::string type;
+  for (const MountEntry& mount : ReadMountTable())
+    if (mount.path == path) type = mount.type;
   return type;
 }
 

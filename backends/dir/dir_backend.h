@@ -5,8 +5,8 @@
 // before it is passed on. A directory that is gone although it was there (an unmounted NFS) makes names kUnavailable,
 // not kNotFound.
 //
-// A read the kernel does not come back from (a hard NFS mount whose server is gone) cannot be cancelled: mount such a
-// source with "soft", or expect stop tokens to work only between pieces.
+// A call the kernel does not come back from (a hard NFS mount whose server is gone) cannot be cancelled: for a directory on a
+// network mount the registry wraps this backend in Detached.
 #pragma once
 
 #include <atomic>

@@ -1,6 +1,7 @@
 // The store is down, or hangs: what is cached is served, and nothing that needs no store waits for it.
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <signal.h>
 #include <sys/stat.h>
 
 #include <filesystem>
@@ -40,6 +41,26 @@ TEST_F(Outage, CachedImagesAreServedAcrossARestart) {
   struct stat info;
   EXPECT_TRUE(WaitFor([&] { return ::stat((mount / "other.raw").c_str(), &info) == 0; })) << "back by itself";
   EXPECT_TRUE(ReadFile(mount / "other.raw") == Pattern(1'000'000, 2));
+}
+
+// The kernel does not come back from calls on a network mount whose server hangs; a mount of ours that is stopped is such a one.
+TEST_F(Outage, ADirectoryOnAHungNetworkMountHoldsUpNothing) {
+  const std::string cached = Put("cached.raw", 2'000'000, 3), other = Put("other.raw", 2'000'000, 4);
+  GlintfsMount network(source(), "attr_ttl=0s");
+  network.Start();
+  GlintfsMount mount("dir://" + network.mountpoint(), "attr_ttl=0s,ask_timeout=1s,fetch_timeout=1s,retries=0");
+  mount.Start();
+  EXPECT_TRUE(ReadFile(mount / "cached.raw") == cached);
+  ASSERT_TRUE(mount.WaitForState("cached.raw", "complete"));
+  network.process().Signal(SIGSTOP);
+  EXPECT_TRUE(ReadFile(mount / "cached.raw") == cached);
+  EXPECT_NE(ReadErrno(mount / "other.raw", 0), 0) << "ends with an error, not never";
+  EXPECT_EQ(mount.Stop(), 0) << "nor is the end held up";
+  mount.Start();
+  EXPECT_TRUE(ReadFile(mount / "cached.raw") == cached);
+  network.process().Signal(SIGCONT);
+  EXPECT_TRUE(WaitFor([&] { return ReadErrno(mount / "other.raw", 0) == 0; }));
+  EXPECT_TRUE(ReadFile(mount / "other.raw") == other);
 }
 
 TEST_F(Outage, CannotAskIsNotDeleted) {
