@@ -1,11 +1,13 @@
 // Ceph: a real monitor and OSD on loopback, with cephx on, as child processes of the test.
 //
 //   auto ceph = Ceph::Start();
-//   ceph->MakePool("images");
-//   ceph->Run({"rbd", "import", …});                  // as client.admin
+//   ceph->MakePool("images", "rbd");
 //   ceph->AddUser("glance", {"mon", "profile rbd", "osd", "profile rbd-read-only pool=images"});
+//   ceph->Run({"rbd", "ls", "images"});               // as client.admin
 //
-// Up in about five seconds. Not thread-safe.
+// Up in about three seconds. The OSD keeps its objects in memory and writes them to a file when it is stopped, so 2 GiB of them is
+// plenty. ceph.conf has the key of client.ID at DIRECTORY/client.ID.keyring, where AddUser puts it: programs of a test need no more
+// than the path of ceph.conf and an id. Not thread-safe.
 #pragma once
 
 #include <memory>
@@ -13,7 +15,6 @@
 #include <vector>
 
 #include "tests/support/process.h"
-#include "tests/support/temp_dir.h"
 
 namespace glintfs::testing {
 
@@ -23,19 +24,21 @@ class Ceph {
   static std::unique_ptr<Ceph> Start();
   ~Ceph();  // stops it
 
-  std::string conf() const;                            // path of ceph.conf
-  std::string directory() const;                       // for files of daemons that belong to it (radosgw)
-  std::string keyring(const std::string& id) const;    // path of the key file of client.ID: "admin", or one of AddUser
+  std::string conf() const;                          // path of ceph.conf
+  std::string directory() const;                     // for files of daemons that belong to it (radosgw)
+  std::string keyring(const std::string& id) const;  // path of the key file of client.ID: "admin", or one of AddUser
 
   void MakePool(const std::string& name, const std::string& application);  // "rbd", "rgw", "glintfs"; one placement group
   // Makes client.ID with these capabilities (as `ceph auth get-or-create` takes them) and its keyring file.
   void AddUser(const std::string& id, const std::vector<std::string>& capabilities);
 
-  // Runs a command with -c and the admin's keyring added; throws unless it succeeds.
+  // Runs a command with -c added; it is client.admin unless it says otherwise. Throws unless it succeeds.
   CommandResult Run(std::vector<std::string> argv);
+  // A command to the monitor, in JSON, without the second that the `ceph` program takes; its output.
+  std::string Command(const std::string& json);
 
   void Stop();      // monitor and OSD end; both keep what they hold
-  void Restart();   // both again, on the same ports; returns once they serve
+  void Restart();   // both again; returns once they serve
   void Freeze();    // SIGSTOP to the OSD and the monitor
   void Thaw();
 

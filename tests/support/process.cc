@@ -47,7 +47,7 @@ pid_t Spawn(const std::vector<std::string>& argv, const ProcessOptions& options)
   if (child > 0) return child;
   if (options.user && (::setgroups(0, nullptr) != 0 || ::setgid(*options.user) != 0 || ::setuid(*options.user) != 0))
     ::_exit(126);
-  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  ::prctl(PR_SET_PDEATHSIG, options.death_signal);
   if (::getppid() != parent) ::_exit(126);
   if (!options.directory.empty() && ::chdir(options.directory.c_str()) != 0) ::_exit(126);
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);

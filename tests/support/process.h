@@ -1,6 +1,7 @@
-// Child processes of tests: run to the end, or started and watched. A child gets SIGTERM when its test dies.
+// Child processes of tests: run to the end, or started and watched. A child gets a signal when its test dies.
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <chrono>
@@ -16,6 +17,7 @@ struct ProcessOptions {
   std::string stderr_path{};
   std::string directory{};      // working directory, empty: the test's
   std::optional<uid_t> user{};  // run as this user and group id, without further groups
+  int death_signal = SIGTERM;   // what it gets when the test dies; SIGKILL ends a frozen one, too
 };
 
 struct CommandResult {
