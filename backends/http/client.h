@@ -37,6 +37,7 @@ struct OriginRequest {
   std::optional<std::string> post{};
   // A redirect that only adds a '/' to the path is how servers say "this is a directory": handed back, not followed.
   bool stop_at_directory = false;
+  bool follow_redirects = true;  // false: a redirect is an answer like any other
 };
 
 struct OriginResponse {

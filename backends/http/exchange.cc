@@ -247,7 +247,7 @@ void Exchange::HeadersDone() {
     return;
   }
   const auto location = response_.headers.Find("location");
-  if (IsRedirect(response_.status) && location) {
+  if (request_.follow_redirects && IsRedirect(response_.status) && location) {
     auto target = ResolveUrl(request_.url, *location);
     if (!target) {
       failure_ = std::move(target).error();
