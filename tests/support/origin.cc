@@ -155,7 +155,8 @@ void Origin::Serve(int fd, uint64_t serial) {
 
 OriginFile Origin::FileFor(const OriginRequest& request) {
   MutexLock lock(mu_);
-  const auto it = files_.find(request.target.substr(0, request.target.find('?')));
+  auto it = files_.find(request.target);
+  if (it == files_.end()) it = files_.find(request.target.substr(0, request.target.find('?')));
   if (it == files_.end()) {
     OriginFile missing;
     missing.status = 404;

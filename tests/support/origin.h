@@ -72,7 +72,7 @@ class Origin {
   int port() const { return port_; }
   std::string url() const { return "http://127.0.0.1:" + std::to_string(port_) + "/"; }
 
-  // Paths as they appear in requests: "/a.img". What is not set is 404.
+  // Paths as they appear in requests: "/a.img"; with a query, "/a?b=c", for requests that have just that one. What is not set is 404.
   void Set(const std::string& path, OriginFile file);
   void Update(const std::string& path, const std::function<void(OriginFile&)>& change);
   void Remove(const std::string& path);
