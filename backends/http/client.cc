@@ -46,6 +46,9 @@ Result<OriginResponse> HttpClient::Perform(const OriginRequest& request, HttpHan
       renewed = true;
       GLINTFS_ASSIGN(credentials, authorizer_->Current(stop));
     } else if (exchange.redirect()) {
+      // The body is for whom it was addressed to, like the credentials: it may be a password.
+      if (request.post && exchange.redirect()->Origin() != request.url.Origin())
+        return Error{Errc::kInvalid, fmt::format("{}: redirected to another host, which is not told", Describe(request))};
       hop.url = *exchange.redirect();
       ++redirects;
     } else {
