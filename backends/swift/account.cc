@@ -1,0 +1,86 @@
+#include "backends/swift/account.h"
+
+#include <fmt/format.h>
+
+#include "backends/swift/answer.h"
+#include "fs/base/percent.h"
+
+namespace glintfs {
+namespace {
+
+// A page of the longest names, every byte of them written as \uXXXX, stays below the longest answer that is read.
+constexpr int kPageLimit = 2000;
+constexpr size_t kMaxPage = 16 << 20;
+
+class IgnoreBody final : public HttpHandler {
+ public:
+  Result<bool> OnHeaders(const OriginResponse&) override { return false; }
+  Result<bool> OnBody(std::span<const std::byte>) override { return false; }
+};
+
+// Keeps the body of a 200.
+class KeepPage final : public HttpHandler {
+ public:
+  Result<bool> OnHeaders(const OriginResponse& response) override { return response.status == 200; }
+  Result<bool> OnBody(std::span<const std::byte> data) override {
+    if (body_.size() + data.size() > kMaxPage) return Error{Errc::kInvalid, "a page of the listing is too long"};
+    body_.append(reinterpret_cast<const char*>(data.data()), data.size());
+    return true;
+  }
+  const std::string& body() const { return body_; }
+
+ private:
+  std::string body_;
+};
+
+std::string QueryText(const SwiftAccount::Query& query, int limit) {
+  std::string text = "format=json";
+  if (query.directories) text += "&delimiter=%2F";
+  if (!query.prefix.empty()) text += "&prefix=" + PercentEncode(query.prefix);
+  if (!query.marker.empty()) text += "&marker=" + PercentEncode(query.marker);
+  if (limit > 0) text += fmt::format("&limit={}", limit);
+  return text;
+}
+
+}  // namespace
+
+Result<OriginRequest> SwiftAccount::Request(std::string_view container, std::string_view object, std::stop_token stop) {
+  GLINTFS_ASSIGN(const HttpUrl storage, auth_->Endpoint("object-store", std::move(stop)));
+  OriginRequest request;
+  request.url = storage.Below(container);
+  if (!object.empty()) {
+    request.url.path += '/';
+    request.url = request.url.Below(object);
+  }
+  return request;
+}
+
+Result<OriginResponse> SwiftAccount::Head(const OriginRequest& request, std::stop_token stop) {
+  OriginRequest head = request;
+  head.head = true;
+  IgnoreBody ignore;
+  return http_.Perform(head, ignore, std::move(stop));
+}
+
+Result<std::vector<SwiftEntry>> SwiftAccount::List(std::string_view container, const Query& query, std::stop_token stop) {
+  GLINTFS_ASSIGN(OriginRequest request, Request(container, "", stop));
+  const int limit = query.limit > 0 ? query.limit : server_sets_limit_ ? 0 : kPageLimit;
+  request.url.query = QueryText(query, limit);
+  KeepPage page;
+  GLINTFS_ASSIGN(const OriginResponse response, http_.Perform(request, page, stop));
+  if (response.status == 412 && limit > 1) {
+    server_sets_limit_ = true;
+    Query again = query;
+    again.limit = 0;
+    return List(container, again, std::move(stop));
+  }
+  if (response.status == 204) return std::vector<SwiftEntry>();
+  if (response.status != 200) return SwiftStatusError(request, response);
+  auto entries = ParseSwiftPage(page.body());
+  if (!entries) return Error{entries.error().code, fmt::format("{}: {}", HttpClient::Describe(request), entries.error().message)};
+  if (!entries->empty() && entries->back().name <= query.marker)
+    return Error{Errc::kInvalid, fmt::format("{}: the listing does not go on after its marker", HttpClient::Describe(request))};
+  return entries;
+}
+
+}  // namespace glintfs

@@ -1,0 +1,180 @@
+#include "backends/swift/login.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "backends/http/settings.h"
+
+namespace glintfs {
+namespace {
+
+constexpr size_t kMaxToken = 64 << 10;
+constexpr Nanos kLongestMargin = std::chrono::minutes(1);
+constexpr Nanos kLook = std::chrono::milliseconds(100);  // how often somebody who waits looks whether to stop
+
+class IgnoreBody final : public HttpHandler {
+ public:
+  Result<bool> OnHeaders(const OriginResponse&) override { return false; }
+  Result<bool> OnBody(std::span<const std::byte>) override { return false; }
+};
+
+// Read when a source is set up, before there are threads that could change it.
+std::string Environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+bool IsHeaderText(std::string_view text) {
+  return std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+}
+
+std::shared_ptr<const HttpCredentials> Headers(std::vector<std::string> lines) {
+  HttpCredentials credentials;
+  credentials.headers = std::move(lines);
+  return std::make_shared<const HttpCredentials>(std::move(credentials));
+}
+
+HttpCredentials UserAndKey(const std::string& user, const std::string& key) {
+  HttpCredentials credentials;
+  credentials.headers = {"X-Auth-User: " + user, "X-Auth-Key: " + key};
+  return credentials;
+}
+
+// When to log in anew. Early enough that a request under way is not caught out, unless tokens are short-lived.
+std::optional<Nanos> RenewAt(const HttpHeaders& headers, Nanos asked_at) {
+  const auto text = headers.Find("x-auth-token-expires");
+  const auto seconds = text ? ParseNumber(*text) : std::nullopt;
+  if (!seconds) return std::nullopt;
+  const Nanos life = std::chrono::seconds(std::min<uint64_t>(*seconds, 100'000'000));
+  return asked_at + life - std::min(kLongestMargin, life / 4);
+}
+
+Result<std::shared_ptr<OpenStackAuth>> MakeTempAuth(const BackendOptions& options, std::optional<HttpUrl> storage) {
+  TempAuth::Settings settings;
+  settings.user = Environment("ST_USER");
+  settings.key = Environment("ST_KEY");
+  settings.storage = std::move(storage);
+  settings.http = HttpSettingsFrom(options);
+  const std::string version = Environment("ST_AUTH_VERSION");
+  if (!version.empty() && version != "1" && version != "1.0")
+    return Error{Errc::kInvalid, fmt::format("ST_AUTH_VERSION={}: ST_AUTH, ST_USER and ST_KEY are for version 1; for Keystone "
+                                             "set the OS_* variables or OS_CLOUD", version)};
+  auto url = ParseHttpUrl(Environment("ST_AUTH"));
+  if (!url) return Error{Errc::kInvalid, "ST_AUTH: " + url.error().message};
+  settings.url = std::move(*url);
+  if (!IsHeaderText(settings.user) || !IsHeaderText(settings.key))
+    return Error{Errc::kInvalid, "ST_USER or ST_KEY holds a control character"};
+  return std::shared_ptr<OpenStackAuth>(std::make_shared<TempAuth>(std::move(settings)));
+}
+
+}  // namespace
+
+Result<HttpUrl> ParseStorageUrl(std::string_view text) {
+  GLINTFS_ASSIGN(HttpUrl url, ParseHttpUrl(text));
+  if (!url.query.empty()) return Error{Errc::kInvalid, "a storage URL has no '?'"};
+  if (!url.path.ends_with('/')) url.path += '/';
+  return url;
+}
+
+TempAuth::TempAuth(Settings settings)
+    : settings_(std::move(settings)),
+      http_(settings_.http, std::make_shared<FixedAuthorizer>(UserAndKey(settings_.user, settings_.key))) {}
+
+Result<Authorizer::Credentials> TempAuth::Current(std::stop_token stop) {
+  GLINTFS_ASSIGN(const SharedSession session, LoggedIn(std::move(stop)));
+  return session->credentials;
+}
+
+Result<HttpUrl> TempAuth::Endpoint(std::string_view, std::stop_token stop) {
+  if (settings_.storage) return *settings_.storage;
+  GLINTFS_ASSIGN(const SharedSession session, LoggedIn(std::move(stop)));
+  return session->storage;
+}
+
+bool TempAuth::Renew(long status, const Credentials& refused) {
+  if (status != 401) return false;
+  MutexLock lock(mu_);
+  if (session_ && session_->credentials == refused) session_.reset();
+  return true;
+}
+
+bool TempAuth::IsUsable() const {
+  return session_ && (!session_->renew_at || Clock::System().Now() < *session_->renew_at);
+}
+
+Result<TempAuth::SharedSession> TempAuth::LoggedIn(std::stop_token stop) {
+  {
+    MutexLock lock(mu_);
+    while (!IsUsable() && logging_in_) {
+      const uint64_t before = logins_;
+      while (logins_ == before && !stop.stop_requested()) changed_.WaitFor(mu_, kLook);
+      if (stop.stop_requested()) return Error{Errc::kCancelled, "given up"};
+      // One that was called off tells nothing: the next in line tries.
+      if (failure_ && failure_->code != Errc::kCancelled) return *failure_;
+    }
+    if (IsUsable()) return session_;
+    logging_in_ = true;
+  }
+  Result<SharedSession> made = Error{Errc::kCancelled, "given up"};
+  try {
+    made = LogIn(stop);
+  } catch (const std::exception& e) {
+    made = Error{Errc::kIo, e.what()};
+  }
+  MutexLock lock(mu_);
+  logging_in_ = false;
+  ++logins_;
+  failure_ = made ? std::nullopt : std::optional(made.error());
+  if (made) session_ = *made;
+  changed_.NotifyAll();
+  return made;
+}
+
+Result<TempAuth::SharedSession> TempAuth::LogIn(std::stop_token stop) {
+  OriginRequest request;
+  request.url = settings_.url;
+  IgnoreBody ignore;
+  const Nanos asked_at = Clock::System().Now();
+  GLINTFS_ASSIGN(const OriginResponse response, http_.Perform(request, ignore, std::move(stop)));
+  const std::string where = request.url.Origin() + request.url.path;
+  if (response.status == 401 || response.status == 403)
+    return Error{Errc::kAccessDenied, fmt::format("{} refuses the user {} or the key ({}): check ST_USER and ST_KEY", where,
+                                                  settings_.user, response.status)};
+  if (response.status < 200 || response.status > 299) return StatusError(request, response);
+  auto token = response.headers.Find("x-auth-token");
+  if (!token) token = response.headers.Find("x-storage-token");
+  if (!token || token->empty() || token->size() > kMaxToken || !IsHeaderText(*token))
+    return Error{Errc::kInvalid, where + ": no login of version 1 (X-Auth-Token is missing): check ST_AUTH"};
+  auto storage = settings_.storage ? Result<HttpUrl>(*settings_.storage)
+                                   : ParseStorageUrl(response.headers.Find("x-storage-url").value_or(""));
+  if (!storage) return Error{Errc::kInvalid, fmt::format("{}: X-Storage-Url: {}", where, storage.error().message)};
+  return SharedSession(std::make_shared<const Session>(
+      Session{.credentials = Headers({"X-Auth-Token: " + *token}), .storage = *storage, .renew_at = RenewAt(response.headers, asked_at)}));
+}
+
+FixedLogin::FixedLogin(HttpUrl storage, const std::string& token)
+    : storage_(std::move(storage)),
+      credentials_(Headers(token.empty() ? std::vector<std::string>() : std::vector<std::string>{"X-Auth-Token: " + token})) {}
+
+Result<std::shared_ptr<OpenStackAuth>> MakeSwiftAuth(const BackendOptions& options) {
+  std::optional<HttpUrl> storage;
+  if (const std::string text = Environment("OS_STORAGE_URL"); !text.empty()) {
+    auto url = ParseStorageUrl(text);
+    if (!url) return Error{Errc::kInvalid, "OS_STORAGE_URL: " + url.error().message};
+    storage = std::move(*url);
+  }
+  const bool all_set = !Environment("ST_AUTH").empty() && !Environment("ST_USER").empty() && !Environment("ST_KEY").empty();
+  if (all_set && options.openstack.cloud.empty()) return MakeTempAuth(options, std::move(storage));
+  if (storage) {
+    const std::string token = Environment("OS_AUTH_TOKEN");
+    if (!IsHeaderText(token)) return Error{Errc::kInvalid, "OS_AUTH_TOKEN holds a control character"};
+    return std::shared_ptr<OpenStackAuth>(std::make_shared<FixedLogin>(std::move(*storage), token));
+  }
+  return Error{Errc::kInvalid,
+               "nothing says how to log in: set OS_CLOUD (an entry of clouds.yaml) or the OS_* variables for Keystone, ST_AUTH, ST_USER "
+               "and ST_KEY for TempAuth, or OS_STORAGE_URL with OS_AUTH_TOKEN"};
+}
+
+}  // namespace glintfs

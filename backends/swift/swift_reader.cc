@@ -1,0 +1,130 @@
+// Each GET carries the condition that the server still holds the version (412 otherwise), and the answer's own ETag is checked again.
+#include "backends/swift/swift_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "backends/http/range.h"
+#include "backends/swift/answer.h"
+
+namespace glintfs {
+namespace {
+
+constexpr std::string_view kRawManifest = "multipart-manifest=get";  // the object itself, even if it is a manifest
+
+// Passes the bytes of one object on.
+class ObjectHandler final : public HttpHandler {
+ public:
+  ObjectHandler(const OriginRequest& request, Extent extent, uint64_t size, std::string_view version, DataSink& sink)
+      : request_(request), extent_(extent), size_(size), version_(version), sink_(sink) {}
+
+  Result<bool> OnHeaders(const OriginResponse& response) override {
+    if (response.status != 200 && response.status != 206) return SwiftStatusError(request_, response);
+    const auto version = SwiftVersion(response.headers);
+    if (!version) return Error{Errc::kInvalid, fmt::format("{}: the answer lacks its ETag", HttpClient::Describe(request_))};
+    if (*version != version_) return Error{Errc::kStale, fmt::format("{}: the object has changed", HttpClient::Describe(request_))};
+    GLINTFS_ASSIGN(const RangeAnswer answer, CheckRangeAnswer(request_, response, extent_, size_, ""));
+    is_prefix_ = answer == RangeAnswer::kPrefix;
+    return true;
+  }
+
+  Result<bool> OnBody(std::span<const std::byte> data) override {
+    if (is_prefix_) data = data.first(static_cast<size_t>(std::min<uint64_t>(data.size(), extent_.length - passed_)));
+    passed_ += data.size();
+    enough_ = !sink_.Write(data);
+    if (passed_ > extent_.length) return Error{Errc::kInvalid, HttpClient::Describe(request_) + ": more bytes than asked for"};
+    return !enough_ && !(is_prefix_ && passed_ == extent_.length && extent_.length < size_);
+  }
+
+  uint64_t passed() const { return passed_; }
+  bool enough() const { return enough_; }
+
+ private:
+  const OriginRequest& request_;
+  const Extent extent_;
+  const uint64_t size_;
+  const std::string_view version_;
+  DataSink& sink_;
+  uint64_t passed_ = 0;
+  bool is_prefix_ = false;
+  bool enough_ = false;
+};
+
+// What an object is to be, and which part of it is wanted.
+struct Part {
+  Extent extent;
+  uint64_t size = 0;
+  std::string_view version;
+};
+
+// False when the sink has enough.
+Result<bool> FetchPart(SwiftAccount& account, OriginRequest request, const Part& part, DataSink& sink, std::stop_token stop) {
+  request.headers.push_back(RangeHeader(part.extent));
+  if (std::string condition = SwiftCondition(part.version); !condition.empty()) request.headers.push_back(std::move(condition));
+  ObjectHandler handler(request, part.extent, part.size, part.version, sink);
+  GLINTFS_TRY(account.Perform(request, handler, std::move(stop)));
+  if (!handler.enough() && handler.passed() < part.extent.length)
+    return Error{Errc::kUnavailable, fmt::format("{}: {} of {} bytes came", HttpClient::Describe(request), handler.passed(),
+                                                 part.extent.length)};
+  return !handler.enough();
+}
+
+}  // namespace
+
+SwiftReader::SwiftReader(std::shared_ptr<SwiftAccount> account, std::string container, std::string key, const ImageInfo& image)
+    : ImageReader(image.size),
+      account_(std::move(account)),
+      container_(std::move(container)),
+      key_(std::move(key)),
+      version_(image.id.version) {}
+
+Result<void> SwiftReader::DoFetch(Extent extent, DataSink& sink, std::stop_token stop) {
+  if (version_.starts_with("dlo:")) return FetchSegments(extent, sink, std::move(stop));
+  GLINTFS_ASSIGN(OriginRequest request, account_->Request(container_, key_, stop));
+  GLINTFS_TRY(FetchPart(*account_, std::move(request), {extent, size(), version_}, sink, std::move(stop)));
+  return {};
+}
+
+Result<void> SwiftReader::FetchSegments(Extent extent, DataSink& sink, std::stop_token stop) {
+  GLINTFS_ASSIGN(const SharedSegments segments, Segments(stop));
+  const auto begins_after = [](uint64_t offset, const SwiftSegment& segment) { return offset < segment.offset; };
+  auto segment = std::upper_bound(segments->list.begin(), segments->list.end(), extent.offset, begins_after);
+  if (segment != segments->list.begin()) --segment;
+  for (; segment != segments->list.end() && segment->offset < extent.end(); ++segment) {
+    const uint64_t begin = std::max(extent.offset, segment->offset) - segment->offset;
+    const uint64_t end = std::min(extent.end() - segment->offset, segment->size);
+    GLINTFS_ASSIGN(OriginRequest request, account_->Request(segments->container, segment->name, stop));
+    request.url.query = kRawManifest;
+    const std::string version = "md5:" + segment->md5;
+    auto more = FetchPart(*account_, std::move(request), {{begin, end - begin}, segment->size, version}, sink, stop);
+    if (!more && more.error().code == Errc::kNotFound) return Error{Errc::kStale, more.error().message};
+    if (!more) return std::move(more).error();
+    if (!*more) return {};
+  }
+  return {};
+}
+
+Result<SwiftReader::SharedSegments> SwiftReader::Segments(std::stop_token stop) {
+  {
+    MutexLock lock(mu_);
+    if (segments_) return segments_;
+  }
+  GLINTFS_ASSIGN(OriginRequest request, account_->Request(container_, key_, stop));
+  request.url.query = kRawManifest;
+  GLINTFS_ASSIGN(const OriginResponse response, account_->Head(request, stop));
+  if (response.status != 200) return SwiftStatusError(request, response);
+  const auto stale = [&](std::string_view what) {
+    return Error{Errc::kStale, fmt::format("{}: {}", HttpClient::Describe(request), what)};
+  };
+  const auto manifest = ManifestOf(response.headers);
+  if (!manifest) return stale("is a large object no more");
+  GLINTFS_ASSIGN(SwiftSegments found, ListSegments(*account_, *manifest, std::move(stop)));
+  if (found.version != version_ || found.size != size()) return stale("its segments have changed");
+  auto shared = std::make_shared<const SwiftSegments>(std::move(found));
+  MutexLock lock(mu_);
+  segments_ = shared;
+  return SharedSegments(std::move(shared));
+}
+
+}  // namespace glintfs
