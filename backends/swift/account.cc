@@ -45,9 +45,13 @@ std::string QueryText(const SwiftAccount::Query& query, int limit) {
 }  // namespace
 
 Result<OriginRequest> SwiftAccount::Request(std::string_view container, std::string_view object, std::stop_token stop) {
-  GLINTFS_ASSIGN(const HttpUrl storage, auth_->Endpoint("object-store", std::move(stop)));
   OriginRequest request;
-  request.url = storage.Below(container);
+  if (login_.storage) {
+    request.url = *login_.storage;
+  } else {
+    GLINTFS_ASSIGN(request.url, login_.auth->Endpoint("object-store", std::move(stop)));
+  }
+  request.url = request.url.Below(container);
   if (!object.empty()) {
     request.url.path += '/';
     request.url = request.url.Below(object);
@@ -75,12 +79,16 @@ Result<std::vector<SwiftEntry>> SwiftAccount::List(std::string_view container, c
     return List(container, again, std::move(stop));
   }
   if (response.status == 204) return std::vector<SwiftEntry>();
-  if (response.status != 200) return SwiftStatusError(request, response);
+  if (response.status != 200) return StatusError(request, response);
   auto entries = ParseSwiftPage(page.body());
   if (!entries) return Error{entries.error().code, fmt::format("{}: {}", HttpClient::Describe(request), entries.error().message)};
   if (!entries->empty() && entries->back().name <= query.marker)
     return Error{Errc::kInvalid, fmt::format("{}: the listing does not go on after its marker", HttpClient::Describe(request))};
   return entries;
+}
+
+Error SwiftAccount::StatusError(const OriginRequest& request, const OriginResponse& response) const {
+  return SwiftStatusError(request, response, login_.auth->DescribeLogin());
 }
 
 }  // namespace glintfs

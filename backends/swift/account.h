@@ -8,19 +8,19 @@
 #include <vector>
 
 #include "backends/http/client.h"
-#include "backends/openstack/openstack_auth.h"
+#include "backends/swift/login.h"
 #include "backends/swift/page.h"
 
 namespace glintfs {
 
 class SwiftAccount {
  public:
-  SwiftAccount(HttpSettings http, std::shared_ptr<OpenStackAuth> auth) : auth_(auth), http_(std::move(http), auth) {}
+  SwiftAccount(HttpSettings http, SwiftLogin login) : login_(login), http_(std::move(http), login.auth) {}
 
   // A request for what is called so. `object` may be empty: the container. Logs in if need be.
   Result<OriginRequest> Request(std::string_view container, std::string_view object, std::stop_token stop);
 
-  // The headers alone, whatever the status. `manifest`: of the manifest itself, not of what it stands for.
+  // The headers alone, whatever the status.
   Result<OriginResponse> Head(const OriginRequest& request, std::stop_token stop);
 
   struct Query {
@@ -37,8 +37,11 @@ class SwiftAccount {
     return http_.Perform(request, handler, std::move(stop));
   }
 
+  // The error for an answer whose status is not the one asked for.
+  Error StatusError(const OriginRequest& request, const OriginResponse& response) const;
+
  private:
-  const std::shared_ptr<OpenStackAuth> auth_;
+  const SwiftLogin login_;
   HttpClient http_;
   std::atomic<bool> server_sets_limit_{false};  // ours is above the server's, which then refuses it
 };

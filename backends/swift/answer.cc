@@ -94,14 +94,15 @@ std::optional<Checksum> SwiftChecksum(const HttpHeaders& headers) {
   return std::nullopt;
 }
 
-Error SwiftStatusError(const OriginRequest& request, const OriginResponse& response) {
+Error SwiftStatusError(const OriginRequest& request, const OriginResponse& response, std::string_view login) {
   const auto error = [&](Errc code, std::string_view meaning) {
     return Error{code, fmt::format("{}: {} ({})", HttpClient::Describe(request), meaning, response.status)};
   };
   if (response.url.Origin() != request.url.Origin()) return StatusError(request, response);
   switch (response.status) {
-    case 401: return error(Errc::kAccessDenied, "the token is refused: check ST_AUTH, ST_USER and ST_KEY, or how OS_* log in");
-    case 403: return error(Errc::kAccessDenied, "the user may not read this: its container has to allow it (swift post --read-acl)");
+    case 401: return error(Errc::kAccessDenied, fmt::format("the login is refused: check {}", login));
+    case 403:
+      return error(Errc::kAccessDenied, fmt::format("the container does not allow it to {}: see swift post --read-acl", login));
     case 409: return error(Errc::kInvalid, "a segment of this large object is no longer the one its manifest names: upload it again");
     case 498: return error(Errc::kUnavailable, "the server asks for fewer requests");
     default: return StatusError(request, response);

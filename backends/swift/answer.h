@@ -39,7 +39,7 @@ std::optional<Checksum> SwiftChecksum(const HttpHeaders& headers);
 
 bool IsMd5(std::string_view text);
 
-// The error for an answer whose status is not the one asked for.
-Error SwiftStatusError(const OriginRequest& request, const OriginResponse& response);
+// The error for an answer whose status is not the one asked for. `login`: who asked, OpenStackAuth::DescribeLogin.
+Error SwiftStatusError(const OriginRequest& request, const OriginResponse& response, std::string_view login);
 
 }  // namespace glintfs

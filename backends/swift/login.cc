@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "backends/http/settings.h"
+#include "backends/openstack/cloud_settings.h"
 
 namespace glintfs {
 namespace {
@@ -51,22 +52,57 @@ std::optional<Nanos> RenewAt(const HttpHeaders& headers, Nanos asked_at) {
   return asked_at + life - std::min(kLongestMargin, life / 4);
 }
 
-Result<std::shared_ptr<OpenStackAuth>> MakeTempAuth(const BackendOptions& options, std::optional<HttpUrl> storage) {
-  TempAuth::Settings settings;
-  settings.user = Environment("ST_USER");
-  settings.key = Environment("ST_KEY");
-  settings.storage = std::move(storage);
-  settings.http = HttpSettingsFrom(options);
+using MadeAuth = Result<std::shared_ptr<OpenStackAuth>>;
+
+MadeAuth MakeTempAuth(const std::string& url_text, TempAuth::Settings settings) {
+  auto url = ParseHttpUrl(url_text);
+  if (!url) return Error{Errc::kInvalid, fmt::format("{}: the auth URL: {}", settings.where, url.error().message)};
+  settings.url = std::move(*url);
+  if (settings.user.empty() || settings.key.empty())
+    return Error{Errc::kInvalid, fmt::format("{}: a login of version 1 needs a user name and a password", settings.where)};
+  if (!IsHeaderText(settings.user) || !IsHeaderText(settings.key))
+    return Error{Errc::kInvalid, fmt::format("{}: the user or the key holds a control character", settings.where)};
+  return std::shared_ptr<OpenStackAuth>(std::make_shared<TempAuth>(std::move(settings)));
+}
+
+// As python-swiftclient takes them: all three, or they do not count.
+bool HasStVariables() {
+  return !Environment("ST_AUTH").empty() && !Environment("ST_USER").empty() && !Environment("ST_KEY").empty();
+}
+
+MadeAuth FromStVariables(const BackendOptions& options) {
   const std::string version = Environment("ST_AUTH_VERSION");
   if (!version.empty() && version != "1" && version != "1.0")
     return Error{Errc::kInvalid, fmt::format("ST_AUTH_VERSION={}: ST_AUTH, ST_USER and ST_KEY are for version 1; for Keystone "
                                              "set the OS_* variables or OS_CLOUD", version)};
-  auto url = ParseHttpUrl(Environment("ST_AUTH"));
-  if (!url) return Error{Errc::kInvalid, "ST_AUTH: " + url.error().message};
-  settings.url = std::move(*url);
-  if (!IsHeaderText(settings.user) || !IsHeaderText(settings.key))
-    return Error{Errc::kInvalid, "ST_USER or ST_KEY holds a control character"};
-  return std::shared_ptr<OpenStackAuth>(std::make_shared<TempAuth>(std::move(settings)));
+  TempAuth::Settings settings;
+  settings.user = Environment("ST_USER");
+  settings.key = Environment("ST_KEY");
+  settings.where = "ST_AUTH, ST_USER and ST_KEY";
+  settings.http = HttpSettingsFrom(options);
+  return MakeTempAuth(Environment("ST_AUTH"), std::move(settings));
+}
+
+bool IsVersionOne(const CloudSettings& cloud) {
+  const std::string type = cloud.Get("auth_type"), version = cloud.Get("auth_version");
+  return type == "v1password" || (type.empty() && (version == "1" || version == "1.0"));
+}
+
+MadeAuth FromCloud(const CloudSettings& cloud, const BackendOptions& options) {
+  TempAuth::Settings settings;
+  settings.user = cloud.Get("username");
+  settings.key = cloud.Get("password");
+  settings.where = cloud.where;
+  settings.http = HttpSettingsFrom(options);
+  if (settings.http.ca_file.empty()) settings.http.ca_file = cloud.Get("cacert");
+  return MakeTempAuth(cloud.Get("auth_url"), std::move(settings));
+}
+
+std::string Place(const HttpUrl& url) { return url.port.empty() ? url.host : url.host + ":" + url.port; }
+
+std::string WithoutSlash(std::string path) {
+  while (path.ends_with('/')) path.pop_back();
+  return path;
 }
 
 }  // namespace
@@ -88,7 +124,6 @@ Result<Authorizer::Credentials> TempAuth::Current(std::stop_token stop) {
 }
 
 Result<HttpUrl> TempAuth::Endpoint(std::string_view, std::stop_token stop) {
-  if (settings_.storage) return *settings_.storage;
   GLINTFS_ASSIGN(const SharedSession session, LoggedIn(std::move(stop)));
   return session->storage;
 }
@@ -140,38 +175,60 @@ Result<TempAuth::SharedSession> TempAuth::LogIn(std::stop_token stop) {
   GLINTFS_ASSIGN(const OriginResponse response, http_.Perform(request, ignore, std::move(stop)));
   const std::string where = request.url.Origin() + request.url.path;
   if (response.status == 401 || response.status == 403)
-    return Error{Errc::kAccessDenied, fmt::format("{} refuses the user {} or the key ({}): check ST_USER and ST_KEY", where,
-                                                  settings_.user, response.status)};
+    return Error{Errc::kAccessDenied, fmt::format("{} refuses the user {} or its key ({}): check {}", where, settings_.user,
+                                                  response.status, settings_.where)};
   if (response.status < 200 || response.status > 299) return StatusError(request, response);
   auto token = response.headers.Find("x-auth-token");
   if (!token) token = response.headers.Find("x-storage-token");
   if (!token || token->empty() || token->size() > kMaxToken || !IsHeaderText(*token))
-    return Error{Errc::kInvalid, where + ": no login of version 1 (X-Auth-Token is missing): check ST_AUTH"};
-  auto storage = settings_.storage ? Result<HttpUrl>(*settings_.storage)
-                                   : ParseStorageUrl(response.headers.Find("x-storage-url").value_or(""));
+    return Error{Errc::kInvalid, where + ": no login of version 1 (X-Auth-Token is missing): check the auth URL"};
+  auto storage = ParseStorageUrl(response.headers.Find("x-storage-url").value_or(""));
   if (!storage) return Error{Errc::kInvalid, fmt::format("{}: X-Storage-Url: {}", where, storage.error().message)};
   return SharedSession(std::make_shared<const Session>(
       Session{.credentials = Headers({"X-Auth-Token: " + *token}), .storage = *storage, .renew_at = RenewAt(response.headers, asked_at)}));
 }
 
-FixedLogin::FixedLogin(HttpUrl storage, const std::string& token)
+CloudIdentity TempAuth::identity() const {
+  const std::string account = settings_.user.substr(0, settings_.user.find(':'));
+  return {.cloud = Place(settings_.url) + WithoutSlash(settings_.url.path), .region = {}, .project = account};
+}
+
+std::string TempAuth::DescribeLogin() const { return fmt::format("user {} ({})", settings_.user, settings_.where); }
+
+FixedLogin::FixedLogin(HttpUrl storage, const std::string& token, std::string ca_file)
     : storage_(std::move(storage)),
+      ca_file_(std::move(ca_file)),
       credentials_(Headers(token.empty() ? std::vector<std::string>() : std::vector<std::string>{"X-Auth-Token: " + token})) {}
 
-Result<std::shared_ptr<OpenStackAuth>> MakeSwiftAuth(const BackendOptions& options) {
-  std::optional<HttpUrl> storage;
+CloudIdentity FixedLogin::identity() const {
+  return {.cloud = Place(storage_) + WithoutSlash(storage_.path), .region = {}, .project = {}};
+}
+
+Result<SwiftLogin> MakeSwiftLogin(const BackendOptions& options) {
+  SwiftLogin login;
   if (const std::string text = Environment("OS_STORAGE_URL"); !text.empty()) {
     auto url = ParseStorageUrl(text);
     if (!url) return Error{Errc::kInvalid, "OS_STORAGE_URL: " + url.error().message};
-    storage = std::move(*url);
+    login.storage = std::move(*url);
   }
-  const bool all_set = !Environment("ST_AUTH").empty() && !Environment("ST_USER").empty() && !Environment("ST_KEY").empty();
-  if (all_set && options.openstack.cloud.empty()) return MakeTempAuth(options, std::move(storage));
-  if (storage) {
+  if (HasStVariables() && options.openstack.cloud.empty()) {
+    GLINTFS_ASSIGN(login.auth, FromStVariables(options));
+    return login;
+  }
+  GLINTFS_ASSIGN(const auto cloud, FindCloudSettings(options));
+  if (cloud && IsVersionOne(*cloud)) {
+    GLINTFS_ASSIGN(login.auth, FromCloud(*cloud, options));
+    return login;
+  }
+  // A token without a Keystone that gave it is for the storage URL.
+  if (login.storage && (!cloud || cloud->Get("auth_url").empty())) {
     const std::string token = Environment("OS_AUTH_TOKEN");
     if (!IsHeaderText(token)) return Error{Errc::kInvalid, "OS_AUTH_TOKEN holds a control character"};
-    return std::shared_ptr<OpenStackAuth>(std::make_shared<FixedLogin>(std::move(*storage), token));
+    login.auth = std::make_shared<FixedLogin>(*login.storage, token, options.ca_file);
+    return login;
   }
+  GLINTFS_ASSIGN(login.auth, MakeOpenStackAuth(options));
+  if (login.auth) return login;
   return Error{Errc::kInvalid,
                "nothing says how to log in: set OS_CLOUD (an entry of clouds.yaml) or the OS_* variables for Keystone, ST_AUTH, ST_USER "
                "and ST_KEY for TempAuth, or OS_STORAGE_URL with OS_AUTH_TOKEN"};

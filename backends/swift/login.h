@@ -22,7 +22,7 @@ class TempAuth final : public OpenStackAuth {
     HttpUrl url;
     std::string user;
     std::string key;
-    std::optional<HttpUrl> storage;  // instead of what the login says
+    std::string where;  // who says so, for messages: "ST_*"
     HttpSettings http;
   };
 
@@ -31,6 +31,9 @@ class TempAuth final : public OpenStackAuth {
   Result<Credentials> Current(std::stop_token stop) override;
   bool Renew(long status, const Credentials& refused) override;
   Result<HttpUrl> Endpoint(std::string_view service, std::stop_token stop) override;
+  CloudIdentity identity() const override;
+  const std::string& ca_file() const override { return settings_.http.ca_file; }
+  std::string DescribeLogin() const override;
 
  private:
   struct Session {
@@ -58,22 +61,32 @@ class TempAuth final : public OpenStackAuth {
 // A storage URL, and a token (empty: none, for containers that everybody may read) that nothing can renew.
 class FixedLogin final : public OpenStackAuth {
  public:
-  FixedLogin(HttpUrl storage, const std::string& token);
+  FixedLogin(HttpUrl storage, const std::string& token, std::string ca_file);
 
   Result<Credentials> Current(std::stop_token) override { return credentials_; }
   bool Renew(long, const Credentials&) override { return false; }
   Result<HttpUrl> Endpoint(std::string_view, std::stop_token) override { return storage_; }
+  CloudIdentity identity() const override;
+  const std::string& ca_file() const override { return ca_file_; }
+  std::string DescribeLogin() const override { return "OS_AUTH_TOKEN for OS_STORAGE_URL"; }
 
  private:
   const HttpUrl storage_;
+  const std::string ca_file_;
   const Credentials credentials_;
 };
 
 // A storage URL as servers and people write it, with a '/' at its end. kInvalid for one that is not http or https.
 Result<HttpUrl> ParseStorageUrl(std::string_view text);
 
+struct SwiftLogin {
+  std::shared_ptr<OpenStackAuth> auth;
+  std::optional<HttpUrl> storage;  // OS_STORAGE_URL, instead of what the login says
+};
+
 // What the settings and the environment say: ST_AUTH, ST_USER and ST_KEY (unless an entry of clouds.yaml is named in the settings), then
-// clouds.yaml and OS_* (openstack_auth.h), then OS_STORAGE_URL with OS_AUTH_TOKEN. kInvalid, with what to set, when there is nothing.
-Result<std::shared_ptr<OpenStackAuth>> MakeSwiftAuth(const BackendOptions& options);
+// clouds.yaml and OS_* (openstack_auth.h; `auth_type: v1password` is TempAuth), then OS_STORAGE_URL with OS_AUTH_TOKEN. kInvalid, with
+// what to set, when there is nothing.
+Result<SwiftLogin> MakeSwiftLogin(const BackendOptions& options);
 
 }  // namespace glintfs

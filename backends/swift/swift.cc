@@ -24,8 +24,9 @@ Result<std::unique_ptr<Backend>> MakeSwift(std::string_view source, const Backen
     return Error{Errc::kInvalid, fmt::format("swift://{}: the prefix after it cannot be that of images: no '//', '.', '..' or control "
                                              "characters", swift.container)};
   if (!prefix.empty()) swift.prefix = std::string(prefix) + "/";
-  GLINTFS_ASSIGN(swift.auth, MakeSwiftAuth(options));
+  GLINTFS_ASSIGN(swift.login, MakeSwiftLogin(options));
   swift.http = HttpSettingsFrom(options);
+  swift.http.ca_file = swift.login.auth->ca_file();
   swift.max_parallel = std::max(options.max_parallel, 1);
   return std::unique_ptr<Backend>(std::make_unique<SwiftBackend>(std::move(swift)));
 }

@@ -14,6 +14,7 @@
 
 #include <fmt/format.h>
 
+#include "backends/swift/answer.h"
 #include "backends/swift/segments.h"
 #include "backends/swift/swift_reader.h"
 
@@ -39,20 +40,26 @@ Result<Cursor> ParseCursor(std::string_view text) {
   return Cursor{.manifest = std::string(text.substr(0, line)), .marker = std::string(text.substr(line + 1))};
 }
 
+std::string SourceText(const SwiftBackend::Options& options) {
+  const CloudIdentity cloud = options.login.auth->identity();
+  return fmt::format("swift://{}{}{}{}{}/{}/{}", cloud.project, cloud.project.empty() ? "" : "@", cloud.cloud,
+                     cloud.region.empty() ? "" : ",", cloud.region, options.container, options.prefix);
+}
+
 }  // namespace
 
 SwiftBackend::SwiftBackend(Options options)
-    : Backend(fmt::format("swift://{}/{}", options.container, options.prefix)),
+    : Backend(SourceText(options)),
       container_(std::move(options.container)),
       prefix_(std::move(options.prefix)),
       max_parallel_(options.max_parallel),
-      account_(std::make_shared<SwiftAccount>(std::move(options.http), std::move(options.auth))) {}
+      account_(std::make_shared<SwiftAccount>(std::move(options.http), std::move(options.login))) {}
 
 Result<NameInfo> SwiftBackend::StatRoot(std::stop_token stop) {
   GLINTFS_ASSIGN(const OriginRequest request, account_->Request(container_, "", stop));
   GLINTFS_ASSIGN(const OriginResponse response, account_->Head(request, stop));
   if (IsMissing(response)) return Error{Errc::kNotFound, fmt::format("{}: there is no such container", request.url.Text())};
-  if (response.status != 200 && response.status != 204) return SwiftStatusError(request, response);
+  if (response.status != 200 && response.status != 204) return account_->StatusError(request, response);
   return NameInfo{.is_directory = true, .image = {}};
 }
 
@@ -70,7 +77,7 @@ Result<bool> SwiftBackend::IsHiddenSegment(std::string_view name, std::stop_toke
   GLINTFS_ASSIGN(const OriginRequest request, account_->Request(container_, base, stop));
   GLINTFS_ASSIGN(const OriginResponse response, account_->Head(request, stop));
   if (IsMissing(response)) return false;
-  if (response.status != 200) return SwiftStatusError(request, response);
+  if (response.status != 200) return account_->StatusError(request, response);
   const auto found = ManifestOf(response.headers);
   return found && found->container == container_ && Key(name).starts_with(found->prefix);
 }
@@ -102,9 +109,9 @@ Result<NameInfo> SwiftBackend::DoStat(std::string_view name, std::stop_token sto
   if (IsMissing(response)) {
     GLINTFS_ASSIGN(const bool is_directory, HasNamesBelow(name, stop));
     if (is_directory) return directory;
-    return SwiftStatusError(request, response);
+    return account_->StatusError(request, response);
   }
-  if (response.status != 200) return SwiftStatusError(request, response);
+  if (response.status != 200) return account_->StatusError(request, response);
   if (IsDirectoryType(response.headers.Find("content-type").value_or(""))) return directory;
   GLINTFS_ASSIGN(const bool hidden, IsHiddenSegment(name, stop));
   if (hidden)
@@ -147,7 +154,7 @@ Result<std::unique_ptr<ImageReader>> SwiftBackend::DoOpen(const ImageInfo& image
 Result<std::optional<Checksum>> SwiftBackend::DoFindChecksum(const ImageInfo& image, std::stop_token stop) {
   GLINTFS_ASSIGN(const OriginRequest request, account_->Request(container_, Key(image.id.name), stop));
   GLINTFS_ASSIGN(const OriginResponse response, account_->Head(request, stop));
-  if (response.status != 200) return SwiftStatusError(request, response);
+  if (response.status != 200) return account_->StatusError(request, response);
   GLINTFS_ASSIGN(const ImageInfo now, InfoFrom(image.id.name, request, response, stop));
   if (now.id.version != image.id.version)
     return Error{Errc::kStale, fmt::format("{}: the object has changed", HttpClient::Describe(request))};

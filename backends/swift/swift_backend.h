@@ -1,4 +1,5 @@
-// SwiftBackend: the objects of a container, below a prefix, as a source: "swift://container/prefix/".
+// SwiftBackend: the objects of a container, below a prefix, as a source. Its text tells the account, too, since another one may have a container of
+// that name: "swift://PROJECT@CLOUD/container/prefix/".
 #pragma once
 
 #include <memory>
@@ -6,7 +7,7 @@
 
 #include "backends/backend.h"
 #include "backends/swift/account.h"
-#include "backends/swift/answer.h"
+#include "backends/swift/login.h"
 
 namespace glintfs {
 
@@ -16,7 +17,7 @@ class SwiftBackend final : public Backend {
     std::string container;
     std::string prefix;  // empty, or ends with '/'
     HttpSettings http;
-    std::shared_ptr<OpenStackAuth> auth;
+    SwiftLogin login;
     int max_parallel = 16;
   };
 

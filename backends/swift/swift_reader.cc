@@ -16,11 +16,11 @@ constexpr std::string_view kRawManifest = "multipart-manifest=get";  // the obje
 // Passes the bytes of one object on.
 class ObjectHandler final : public HttpHandler {
  public:
-  ObjectHandler(const OriginRequest& request, Extent extent, uint64_t size, std::string_view version, DataSink& sink)
-      : request_(request), extent_(extent), size_(size), version_(version), sink_(sink) {}
+  ObjectHandler(const SwiftAccount& account, const OriginRequest& request, Extent extent, uint64_t size, std::string_view version, DataSink& sink)
+      : account_(account), request_(request), extent_(extent), size_(size), version_(version), sink_(sink) {}
 
   Result<bool> OnHeaders(const OriginResponse& response) override {
-    if (response.status != 200 && response.status != 206) return SwiftStatusError(request_, response);
+    if (response.status != 200 && response.status != 206) return account_.StatusError(request_, response);
     const auto version = SwiftVersion(response.headers);
     if (!version) return Error{Errc::kInvalid, fmt::format("{}: the answer lacks its ETag", HttpClient::Describe(request_))};
     if (*version != version_) return Error{Errc::kStale, fmt::format("{}: the object has changed", HttpClient::Describe(request_))};
@@ -41,6 +41,7 @@ class ObjectHandler final : public HttpHandler {
   bool enough() const { return enough_; }
 
  private:
+  const SwiftAccount& account_;
   const OriginRequest& request_;
   const Extent extent_;
   const uint64_t size_;
@@ -62,7 +63,7 @@ struct Part {
 Result<bool> FetchPart(SwiftAccount& account, OriginRequest request, const Part& part, DataSink& sink, std::stop_token stop) {
   request.headers.push_back(RangeHeader(part.extent));
   if (std::string condition = SwiftCondition(part.version); !condition.empty()) request.headers.push_back(std::move(condition));
-  ObjectHandler handler(request, part.extent, part.size, part.version, sink);
+  ObjectHandler handler(account, request, part.extent, part.size, part.version, sink);
   GLINTFS_TRY(account.Perform(request, handler, std::move(stop)));
   if (!handler.enough() && handler.passed() < part.extent.length)
     return Error{Errc::kUnavailable, fmt::format("{}: {} of {} bytes came", HttpClient::Describe(request), handler.passed(),
@@ -113,7 +114,7 @@ Result<SwiftReader::SharedSegments> SwiftReader::Segments(std::stop_token stop) 
   GLINTFS_ASSIGN(OriginRequest request, account_->Request(container_, key_, stop));
   request.url.query = kRawManifest;
   GLINTFS_ASSIGN(const OriginResponse response, account_->Head(request, stop));
-  if (response.status != 200) return SwiftStatusError(request, response);
+  if (response.status != 200) return account_->StatusError(request, response);
   const auto stale = [&](std::string_view what) {
     return Error{Errc::kStale, fmt::format("{}: {}", HttpClient::Describe(request), what)};
   };
