@@ -8,8 +8,6 @@
 namespace glintfs {
 namespace {
 
-// A page of the longest names, every byte of them written as \uXXXX, stays below the longest answer that is read.
-constexpr int kPageLimit = 2000;
 constexpr size_t kMaxPage = 16 << 20;
 
 class IgnoreBody final : public HttpHandler {
@@ -68,7 +66,7 @@ Result<OriginResponse> SwiftAccount::Head(const OriginRequest& request, std::sto
 
 Result<std::vector<SwiftEntry>> SwiftAccount::List(std::string_view container, const Query& query, std::stop_token stop) {
   GLINTFS_ASSIGN(OriginRequest request, Request(container, "", stop));
-  const int limit = query.limit > 0 ? query.limit : server_sets_limit_ ? 0 : kPageLimit;
+  const int limit = query.limit > 0 ? query.limit : server_sets_limit_ ? 0 : page_limit_;
   request.url.query = QueryText(query, limit);
   KeepPage page;
   GLINTFS_ASSIGN(const OriginResponse response, http_.Perform(request, page, stop));

@@ -15,7 +15,11 @@ namespace glintfs {
 
 class SwiftAccount {
  public:
-  SwiftAccount(HttpSettings http, SwiftLogin login) : login_(login), http_(std::move(http), login.auth) {}
+  // A page of the longest names, every byte of them written as \uXXXX, stays below the longest answer that is read.
+  static constexpr int kPageLimit = 2000;
+
+  SwiftAccount(HttpSettings http, SwiftLogin login, int page_limit = kPageLimit)
+      : login_(login), page_limit_(page_limit), http_(std::move(http), login.auth) {}
 
   // A request for what is called so. `object` may be empty: the container. Logs in if need be.
   Result<OriginRequest> Request(std::string_view container, std::string_view object, std::stop_token stop);
@@ -42,6 +46,7 @@ class SwiftAccount {
 
  private:
   const SwiftLogin login_;
+  const int page_limit_;
   HttpClient http_;
   std::atomic<bool> server_sets_limit_{false};  // ours is above the server's, which then refuses it
 };

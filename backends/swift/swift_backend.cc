@@ -53,18 +53,22 @@ SwiftBackend::SwiftBackend(Options options)
       container_(std::move(options.container)),
       prefix_(std::move(options.prefix)),
       max_parallel_(options.max_parallel),
-      account_(std::make_shared<SwiftAccount>(std::move(options.http), std::move(options.login))) {}
+      account_(std::make_shared<SwiftAccount>(std::move(options.http), std::move(options.login), options.page_limit)) {}
 
 Result<NameInfo> SwiftBackend::StatRoot(std::stop_token stop) {
   GLINTFS_ASSIGN(const OriginRequest request, account_->Request(container_, "", stop));
   GLINTFS_ASSIGN(const OriginResponse response, account_->Head(request, stop));
   if (IsMissing(response)) return Error{Errc::kNotFound, fmt::format("{}: there is no such container", request.url.Text())};
   if (response.status != 200 && response.status != 204) return account_->StatusError(request, response);
+  if (!prefix_.empty()) {
+    GLINTFS_ASSIGN(const bool any, HasNames(prefix_, stop));
+    if (!any) return Error{Errc::kNotFound, fmt::format("{}: no object's name begins with '{}'", request.url.Text(), prefix_)};
+  }
   return NameInfo{.is_directory = true, .image = {}};
 }
 
-Result<bool> SwiftBackend::HasNamesBelow(std::string_view directory, std::stop_token stop) {
-  const SwiftAccount::Query query{.prefix = Key(directory) + "/", .marker = {}, .directories = false, .limit = 1};
+Result<bool> SwiftBackend::HasNames(const std::string& prefix, std::stop_token stop) {
+  const SwiftAccount::Query query{.prefix = prefix, .marker = {}, .directories = false, .limit = 1};
   GLINTFS_ASSIGN(const auto page, account_->List(container_, query, std::move(stop)));
   return !page.empty();
 }
@@ -107,12 +111,13 @@ Result<NameInfo> SwiftBackend::DoStat(std::string_view name, std::stop_token sto
   GLINTFS_ASSIGN(const OriginRequest request, account_->Request(container_, Key(name), stop));
   GLINTFS_ASSIGN(const OriginResponse response, account_->Head(request, stop));
   if (IsMissing(response)) {
-    GLINTFS_ASSIGN(const bool is_directory, HasNamesBelow(name, stop));
+    GLINTFS_ASSIGN(const bool is_directory, HasNames(Key(name) + "/", stop));
     if (is_directory) return directory;
     return account_->StatusError(request, response);
   }
   if (response.status != 200) return account_->StatusError(request, response);
-  if (IsDirectoryType(response.headers.Find("content-type").value_or(""))) return directory;
+  const auto size = response.headers.ContentLength();
+  if (size && *size == 0u && IsDirectoryType(response.headers.Find("content-type").value_or(""))) return directory;
   GLINTFS_ASSIGN(const bool hidden, IsHiddenSegment(name, stop));
   if (hidden)
     return Error{Errc::kNotFound, fmt::format("{}: a segment of a large image is not shown", HttpClient::Describe(request))};
@@ -140,7 +145,8 @@ Result<Listing> SwiftBackend::DoList(std::string_view directory, std::string_vie
     if (!entry.is_subdir && IsUuid(name)) cursor.manifest = entry.bytes == 0u ? name : "";
     const auto manifest = GlanceManifestOf(name);
     if (manifest && !entry.is_subdir && *manifest == cursor.manifest) continue;
-    listing.entries.push_back({std::string(name), entry.is_subdir || IsDirectoryType(entry.content_type)});
+    const bool is_directory = entry.is_subdir || (entry.bytes == 0u && IsDirectoryType(entry.content_type));
+    listing.entries.push_back({std::string(name), is_directory});
   }
   cursor.marker = page.back().name;
   listing.next_cursor = cursor.Text();

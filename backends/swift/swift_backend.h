@@ -19,6 +19,7 @@ class SwiftBackend final : public Backend {
     HttpSettings http;
     SwiftLogin login;
     int max_parallel = 16;
+    int page_limit = SwiftAccount::kPageLimit;
   };
 
   explicit SwiftBackend(Options options);
@@ -32,7 +33,7 @@ class SwiftBackend final : public Backend {
   Result<std::optional<Checksum>> DoFindChecksum(const ImageInfo& image, std::stop_token stop) override;
 
   Result<NameInfo> StatRoot(std::stop_token stop);
-  Result<bool> HasNamesBelow(std::string_view directory, std::stop_token stop);
+  Result<bool> HasNames(const std::string& prefix, std::stop_token stop);
   Result<bool> IsHiddenSegment(std::string_view name, std::stop_token stop);
   Result<ImageInfo> InfoFrom(std::string_view name, const OriginRequest& request, const OriginResponse& response,
                              std::stop_token stop);

@@ -160,6 +160,7 @@ struct Swift::Parts {
     ProcessOptions options;
     options.stdout_path = options.stderr_path = dir / (name + ".log");
     options.directory = dir.path();
+    options.death_signal = SIGKILL;  // a frozen one heeds no other
     return options;
   }
 };
