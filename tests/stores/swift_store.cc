@@ -2,6 +2,8 @@
 //
 // What is sparse is a static large object that names one segment of zeros as often as it takes. Many images are unpacked by the
 // server from one upload.
+#include "tests/stores/swift_store.h"
+
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
@@ -12,7 +14,6 @@
 
 #include "fs/base/percent.h"
 #include "tests/stores/store.h"
-#include "tests/support/swift.h"
 #include "tests/support/temp_dir.h"
 
 namespace glintfs::testing {
@@ -113,6 +114,8 @@ class SwiftStore final : public Store {
     access.secret = kWrongKey;
     return access;
   }
+  Swift& server() { return *swift_; }
+
   bool ExpireCredentials() override {
     swift_->ForgetTokens();
     return true;
@@ -169,4 +172,8 @@ INSTANTIATE_TEST_SUITE_P(Swift, ContractTest, ::testing::Values(&MakeSwiftStore)
 INSTANTIATE_TEST_SUITE_P(Swift, MountContractTest, ::testing::Values(&MakeSwiftStore));
 
 }  // namespace
+
+Swift& SharedSwift() { return static_cast<SwiftStore&>(SharedStore(&MakeSwiftStore)).server(); }
+BackendOptions SwiftOptions() { return SharedStore(&MakeSwiftStore).options(); }
+
 }  // namespace glintfs::testing
