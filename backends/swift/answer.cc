@@ -103,7 +103,7 @@ Error SwiftStatusError(const OriginRequest& request, const OriginResponse& respo
     case 401: return error(Errc::kAccessDenied, fmt::format("the login is refused: check {}", login));
     case 403:
       return error(Errc::kAccessDenied, fmt::format("the container does not allow it to {}: see swift post --read-acl", login));
-    case 409: return error(Errc::kInvalid, "a segment of this large object is no longer the one its manifest names: upload it again");
+    case 409: return error(Errc::kInvalid, "a segment of this large object is not the one its manifest names: upload it again");
     case 498: return error(Errc::kUnavailable, "the server asks for fewer requests");
     default: return StatusError(request, response);
   }

@@ -10,8 +10,8 @@
 
 namespace glintfs {
 
-// The entity tag without its quotes (Swift sends that of a plain object bare, that of a large one in quotes); nullopt for a weak one
-// and for one that cannot go into a request.
+// The entity tag without its quotes (Swift sends that of a plain object bare, that of a large one in quotes); nullopt for a weak
+// one and for one that cannot go into a request.
 std::optional<std::string> SwiftEtag(const HttpHeaders& headers);
 
 // md5:<hex>   a plain object: the MD5 of its content

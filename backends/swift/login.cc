@@ -184,8 +184,9 @@ Result<TempAuth::SharedSession> TempAuth::LogIn(std::stop_token stop) {
     return Error{Errc::kInvalid, where + ": no login of version 1 (X-Auth-Token is missing): check the auth URL"};
   auto storage = ParseStorageUrl(response.headers.Find("x-storage-url").value_or(""));
   if (!storage) return Error{Errc::kInvalid, fmt::format("{}: X-Storage-Url: {}", where, storage.error().message)};
-  return SharedSession(std::make_shared<const Session>(
-      Session{.credentials = Headers({"X-Auth-Token: " + *token}), .storage = *storage, .renew_at = RenewAt(response.headers, asked_at)}));
+  Session session{.credentials = Headers({"X-Auth-Token: " + *token}), .storage = *storage, .renew_at = {}};
+  session.renew_at = RenewAt(response.headers, asked_at);
+  return SharedSession(std::make_shared<const Session>(std::move(session)));
 }
 
 CloudIdentity TempAuth::identity() const {
@@ -230,8 +231,8 @@ Result<SwiftLogin> MakeSwiftLogin(const BackendOptions& options) {
   GLINTFS_ASSIGN(login.auth, MakeOpenStackAuth(options));
   if (login.auth) return login;
   return Error{Errc::kInvalid,
-               "nothing says how to log in: set OS_CLOUD (an entry of clouds.yaml) or the OS_* variables for Keystone, ST_AUTH, ST_USER "
-               "and ST_KEY for TempAuth, or OS_STORAGE_URL with OS_AUTH_TOKEN"};
+               "nothing says how to log in: set OS_CLOUD (an entry of clouds.yaml) or the OS_* variables for Keystone, ST_AUTH, "
+               "ST_USER and ST_KEY for TempAuth, or OS_STORAGE_URL with OS_AUTH_TOKEN"};
 }
 
 }  // namespace glintfs

@@ -12,8 +12,8 @@
 
 namespace glintfs {
 
-// GET of the auth URL with X-Auth-User and X-Auth-Key answers with X-Storage-Url and X-Auth-Token, which is used until shortly before
-// X-Auth-Token-Expires, or until it is refused.
+// GET of the auth URL with X-Auth-User and X-Auth-Key answers with X-Storage-Url and X-Auth-Token, which is used until shortly
+// before X-Auth-Token-Expires, or until it is refused.
 //
 // One login at a time: who needs it meanwhile waits for its outcome, error or not. No lock is held across the request.
 class TempAuth final : public OpenStackAuth {
@@ -84,9 +84,9 @@ struct SwiftLogin {
   std::optional<HttpUrl> storage;  // OS_STORAGE_URL, instead of what the login says
 };
 
-// What the settings and the environment say: ST_AUTH, ST_USER and ST_KEY (unless an entry of clouds.yaml is named in the settings), then
-// clouds.yaml and OS_* (openstack_auth.h; `auth_type: v1password` is TempAuth), then OS_STORAGE_URL with OS_AUTH_TOKEN. kInvalid, with
-// what to set, when there is nothing.
+// What the settings and the environment say: ST_AUTH, ST_USER and ST_KEY (unless an entry of clouds.yaml is named in the settings),
+// then clouds.yaml and OS_* (openstack_auth.h; `auth_type: v1password` is TempAuth), then OS_STORAGE_URL with OS_AUTH_TOKEN.
+// kInvalid, with what to set, when there is nothing.
 Result<SwiftLogin> MakeSwiftLogin(const BackendOptions& options);
 
 }  // namespace glintfs

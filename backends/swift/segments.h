@@ -1,8 +1,8 @@
 // The segments of a dynamic large object.
 //
-// Such an object is a rule: "everything whose name begins with P, in order". The server applies it anew to each request, and while it
-// answers one it sends whatever the segments hold by then, under the ETag of what they held at its start. So that the bytes of two
-// versions are never mixed, glintfs looks up the segments itself and reads each under the condition of its own ETag.
+// Such an object is a rule: "everything whose name begins with P, in order". The server applies it anew to each request, and while
+// it answers one it sends whatever the segments hold by then, under the ETag of what they held at its start. So that the bytes of
+// two versions are never mixed, glintfs looks up the segments itself and reads each under the condition of its own ETag.
 #pragma once
 
 #include <cstdint>

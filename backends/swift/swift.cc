@@ -21,8 +21,8 @@ Result<std::unique_ptr<Backend>> MakeSwift(std::string_view source, const Backen
   if (!IsValidName(swift.container))
     return Error{Errc::kInvalid, "swift://: name a container: swift://container or swift://container/prefix"};
   if (!prefix.empty() && !IsValidName(prefix))
-    return Error{Errc::kInvalid, fmt::format("swift://{}: the prefix after it cannot be that of images: no '//', '.', '..' or control "
-                                             "characters", swift.container)};
+    return Error{Errc::kInvalid, fmt::format("swift://{}: the prefix after it cannot be that of images: no '//', '.', '..' or "
+                                             "control characters", swift.container)};
   if (!prefix.empty()) swift.prefix = std::string(prefix) + "/";
   GLINTFS_ASSIGN(swift.login, MakeSwiftLogin(options));
   swift.http = HttpSettingsFrom(options);

@@ -5,8 +5,8 @@
 //
 // Segments of Glance's large images are hidden where their manifest stands beside them:
 //
-//   listing     <uuid>-<digits> after a <uuid> of no bytes (a manifest holds none itself). In byte order the manifest comes first, so it
-//               was seen on this page or an earlier one (the cursor tells): costs nothing.
+//   listing     <uuid>-<digits> after a <uuid> of no bytes (a manifest holds none itself). In byte order the manifest comes first,
+//               so it was seen on this page or an earlier one (the cursor tells): costs nothing.
 //   one name    its object exists and is called so: HEAD <uuid> must be a manifest for it. One request more, for such names only.
 //
 // The segments of other dynamic large objects are objects like any other, unless they lie in another container, as swift puts them.

@@ -1,5 +1,5 @@
-// SwiftBackend: the objects of a container, below a prefix, as a source. Its text tells the account, too, since another one may have a container of
-// that name: "swift://PROJECT@CLOUD/container/prefix/".
+// SwiftBackend: the objects of a container, below a prefix, as a source. Its text tells the account, too, since another one may
+// have a container of that name: "swift://PROJECT@CLOUD/container/prefix/".
 #pragma once
 
 #include <memory>

@@ -1,4 +1,4 @@
-// Each GET carries the condition that the server still holds the version (412 otherwise), and the answer's own ETag is checked again.
+// Each GET carries the condition that the server still holds the version (412 otherwise), and the answer's own ETag is checked.
 #include "backends/swift/swift_reader.h"
 
 #include <fmt/format.h>
@@ -13,28 +13,37 @@ namespace {
 
 constexpr std::string_view kRawManifest = "multipart-manifest=get";  // the object itself, even if it is a manifest
 
+// What an object is to be, and which part of it is wanted.
+struct Part {
+  Extent extent;
+  uint64_t size = 0;
+  std::string_view version;
+};
+
 // Passes the bytes of one object on.
 class ObjectHandler final : public HttpHandler {
  public:
-  ObjectHandler(const SwiftAccount& account, const OriginRequest& request, Extent extent, uint64_t size, std::string_view version, DataSink& sink)
-      : account_(account), request_(request), extent_(extent), size_(size), version_(version), sink_(sink) {}
+  ObjectHandler(const SwiftAccount& account, const OriginRequest& request, const Part& part, DataSink& sink)
+      : account_(account), request_(request), part_(part), sink_(sink) {}
 
   Result<bool> OnHeaders(const OriginResponse& response) override {
     if (response.status != 200 && response.status != 206) return account_.StatusError(request_, response);
     const auto version = SwiftVersion(response.headers);
     if (!version) return Error{Errc::kInvalid, fmt::format("{}: the answer lacks its ETag", HttpClient::Describe(request_))};
-    if (*version != version_) return Error{Errc::kStale, fmt::format("{}: the object has changed", HttpClient::Describe(request_))};
-    GLINTFS_ASSIGN(const RangeAnswer answer, CheckRangeAnswer(request_, response, extent_, size_, ""));
+    if (*version != part_.version)
+      return Error{Errc::kStale, fmt::format("{}: the object has changed", HttpClient::Describe(request_))};
+    GLINTFS_ASSIGN(const RangeAnswer answer, CheckRangeAnswer(request_, response, part_.extent, part_.size, ""));
     is_prefix_ = answer == RangeAnswer::kPrefix;
     return true;
   }
 
   Result<bool> OnBody(std::span<const std::byte> data) override {
-    if (is_prefix_) data = data.first(static_cast<size_t>(std::min<uint64_t>(data.size(), extent_.length - passed_)));
+    if (is_prefix_)
+      data = data.first(static_cast<size_t>(std::min<uint64_t>(data.size(), part_.extent.length - passed_)));
     passed_ += data.size();
     enough_ = !sink_.Write(data);
-    if (passed_ > extent_.length) return Error{Errc::kInvalid, HttpClient::Describe(request_) + ": more bytes than asked for"};
-    return !enough_ && !(is_prefix_ && passed_ == extent_.length && extent_.length < size_);
+    if (passed_ > part_.extent.length) return Error{Errc::kInvalid, HttpClient::Describe(request_) + ": more bytes than asked for"};
+    return !enough_ && !(is_prefix_ && passed_ == part_.extent.length && part_.extent.length < part_.size);
   }
 
   uint64_t passed() const { return passed_; }
@@ -43,27 +52,18 @@ class ObjectHandler final : public HttpHandler {
  private:
   const SwiftAccount& account_;
   const OriginRequest& request_;
-  const Extent extent_;
-  const uint64_t size_;
-  const std::string_view version_;
+  const Part& part_;
   DataSink& sink_;
   uint64_t passed_ = 0;
   bool is_prefix_ = false;
   bool enough_ = false;
 };
 
-// What an object is to be, and which part of it is wanted.
-struct Part {
-  Extent extent;
-  uint64_t size = 0;
-  std::string_view version;
-};
-
 // False when the sink has enough.
 Result<bool> FetchPart(SwiftAccount& account, OriginRequest request, const Part& part, DataSink& sink, std::stop_token stop) {
   request.headers.push_back(RangeHeader(part.extent));
   if (std::string condition = SwiftCondition(part.version); !condition.empty()) request.headers.push_back(std::move(condition));
-  ObjectHandler handler(account, request, part.extent, part.size, part.version, sink);
+  ObjectHandler handler(account, request, part, sink);
   GLINTFS_TRY(account.Perform(request, handler, std::move(stop)));
   if (!handler.enough() && handler.passed() < part.extent.length)
     return Error{Errc::kUnavailable, fmt::format("{}: {} of {} bytes came", HttpClient::Describe(request), handler.passed(),

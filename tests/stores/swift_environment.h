@@ -1,5 +1,5 @@
-// SwiftEnvironment: the variables that say how to log in, for the time of a scope; all others of that kind are unset meanwhile. Not for
-// use while other threads read the environment.
+// SwiftEnvironment: the variables that say how to log in, for the time of a scope; all others of that kind are unset meanwhile. Not
+// for use while other threads read the environment.
 #pragma once
 
 #include <unistd.h>

@@ -118,7 +118,8 @@ class SwiftTest : public ::testing::Test {
 // ---- Dynamic large objects, as Glance writes them.
 
 TEST_F(SwiftTest, ALargeImageOfGlanceIsOneFile) {
-  const std::string whole = PutDynamic(kUuid, {PatternBytes(70'000, 1), PatternBytes(70'000, 2), PatternBytes(1, 3), PatternBytes(999, 4)});
+  const std::string whole =
+      PutDynamic(kUuid, {PatternBytes(70'000, 1), PatternBytes(70'000, 2), PatternBytes(1, 3), PatternBytes(999, 4)});
   Put(std::string(kUuid) + "-00005", "");  // an empty one at its end changes nothing
   ExpectEveryRange(kUuid, whole, {1, 70'000, 140'000, 140'001, whole.size() - 2});
   const std::string etag = swift().Call("HEAD", Path(kUuid)).headers.at("etag");
@@ -290,7 +291,8 @@ TEST_F(SwiftTest, ContainersAndPrefixesOfAnyName) {
   const auto info = below->Stat("image", {});
   ASSERT_OK(info);
   EXPECT_EQ(*FetchText(**below->Open(info->image, {}), {1, 3}), "ell");
-  EXPECT_EQ(CodeOf(Make("swift://" + container + "/dir", SwiftOptions())->Stat("", {})), "not found") << "nothing begins with 'dir/'";
+  const auto none = Make("swift://" + container + "/dir", SwiftOptions());
+  EXPECT_EQ(CodeOf(none->Stat("", {})), "not found") << "nothing begins with 'dir/'";
 }
 
 TEST_F(SwiftTest, GlanceImagesBelowAPrefix) {

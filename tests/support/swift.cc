@@ -198,8 +198,8 @@ std::unique_ptr<Swift> Swift::Start() {
 }
 
 void Swift::StartProxy() {
-  parts_->proxy =
-      std::make_unique<Process>(std::vector<std::string>{"swift-proxy-server", parts_->dir / "proxy.conf"}, parts_->Logged("proxy"));
+  const std::vector<std::string> argv = {"swift-proxy-server", parts_->dir / "proxy.conf"};
+  parts_->proxy = std::make_unique<Process>(argv, parts_->Logged("proxy"));
   WaitUntilItAnswers();
 }
 
