@@ -96,7 +96,7 @@ std::optional<Checksum> ChecksumIn(std::string_view version) {
   const size_t colon = version.find(':');
   if (colon == std::string_view::npos) return std::nullopt;
   const std::string_view algorithm = version.substr(0, colon), hex = version.substr(colon + 1);
-  if (algorithm != "sha512" && algorithm != "sha256" && algorithm != "md5") return std::nullopt;
+  if (algorithm != "sha512" && algorithm != "sha256" && algorithm != "sha1" && algorithm != "md5") return std::nullopt;
   return Checksum{std::string(algorithm), std::string(hex)};
 }
 
