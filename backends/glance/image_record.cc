@@ -12,7 +12,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kUuid = 36;
 constexpr size_t kMaxHash = 256;
 
 bool IsHex(std::string_view text) { return text.find_first_not_of("0123456789abcdefABCDEF") == std::string_view::npos; }
@@ -51,15 +50,6 @@ bool IsImageKey(const std::string& key) {
 }
 
 }  // namespace
-
-bool IsUuid(std::string_view text) {
-  if (text.size() != kUuid) return false;
-  for (size_t i = 0; i < kUuid; ++i) {
-    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-    if (dash ? text[i] != '-' : !IsHex(text.substr(i, 1))) return false;
-  }
-  return true;
-}
 
 Result<ImageRecord> ParseImage(std::string_view body) {
   GLINTFS_ASSIGN(const json object, ParseBoundedJson(body, [](int depth, const std::string& key) { return depth == 1 && IsImageKey(key); }));
@@ -117,10 +107,10 @@ std::map<std::string, std::string> ShownNames(const std::vector<ImageRecord>& im
 }
 
 std::optional<NameAndId> SplitShownName(std::string_view shown) {
-  if (shown.size() < kUuid + 2 || shown[shown.size() - kUuid - 1] != '~') return std::nullopt;
-  const std::string_view id = shown.substr(shown.size() - kUuid);
+  if (shown.size() < kUuidLength + 2 || shown[shown.size() - kUuidLength - 1] != '~') return std::nullopt;
+  const std::string_view id = shown.substr(shown.size() - kUuidLength);
   if (!IsUuid(id)) return std::nullopt;
-  return NameAndId{std::string(shown.substr(0, shown.size() - kUuid - 1)), std::string(id)};
+  return NameAndId{std::string(shown.substr(0, shown.size() - kUuidLength - 1)), std::string(id)};
 }
 
 }  // namespace glintfs

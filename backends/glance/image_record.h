@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "backends/openstack/uuid.h"
 
 namespace glintfs {
 
@@ -23,9 +24,6 @@ struct ImageRecord {
 
   bool active() const { return status == "active"; }
 };
-
-// 36 characters, as in "6c6f3cf0-9a5e-4c1d-8ad2-0c1f2b3d4e5f".
-bool IsUuid(std::string_view text);
 
 // The answers of GET /v2/images/ID and GET /v2/images. kInvalid when it is none. Images without a usable id are left out of a page.
 Result<ImageRecord> ParseImage(std::string_view body);

@@ -12,7 +12,6 @@ namespace {
 
 constexpr int kMaxDepth = 8;
 constexpr size_t kMaxEntries = 100'000;
-constexpr size_t kUuidLength = 36;
 
 class PageParser final : public nlohmann::json_sax<nlohmann::json> {
  public:
@@ -99,16 +98,6 @@ Result<std::vector<SwiftEntry>> ParseSwiftPage(std::string_view json) {
 bool IsDirectoryType(std::string_view content_type) {
   content_type = content_type.substr(0, content_type.find(';'));
   return content_type == "application/directory" || content_type == "text/directory";
-}
-
-bool IsUuid(std::string_view name) {
-  if (name.size() != kUuidLength) return false;
-  for (size_t i = 0; i < name.size(); ++i) {
-    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-    const char c = name[i];
-    if (dash ? c != '-' : !IsDigit(c) && !(c >= 'a' && c <= 'f') && !(c >= 'A' && c <= 'F')) return false;
-  }
-  return true;
 }
 
 std::optional<std::string_view> GlanceManifestOf(std::string_view name) {

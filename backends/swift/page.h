@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backends/openstack/uuid.h"
 #include "fs/base/result.h"
 
 namespace glintfs {
@@ -28,6 +29,4 @@ bool IsDirectoryType(std::string_view content_type);
 // Glance keeps a large image as a manifest <uuid> and segments <uuid>-00001, …: the manifest's name when `name` (without
 // directories) is that of a segment, else nullopt.
 std::optional<std::string_view> GlanceManifestOf(std::string_view name);
-bool IsUuid(std::string_view name);
-
 }  // namespace glintfs
