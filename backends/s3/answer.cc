@@ -121,7 +121,8 @@ Error S3Error(const OriginRequest& request, const OriginResponse& response, std:
   const std::string what = HttpClient::Describe(request);
   if (const std::string other = OtherRegion(response, failure, region); !other.empty())
     return Error{Errc::kInvalid, fmt::format("{}: the bucket is in region {}: set region={}", what, other, other)};
-  const auto* known = std::find_if(std::begin(kMeanings), std::end(kMeanings), [&](const Meaning& m) { return m.code == failure.code; });
+  const auto* known =
+      std::find_if(std::begin(kMeanings), std::end(kMeanings), [&](const Meaning& m) { return m.code == failure.code; });
   const Meaning meaning = known != std::end(kMeanings) ? *known : MeaningOf(response.status);
   std::string text = fmt::format("{}: {} ({}", what, meaning.text, response.status);
   if (!failure.code.empty()) text += " " + failure.code;

@@ -19,8 +19,8 @@ std::string HttpPartOf(const std::string& version);
 // kStale for an answer that names another version id. Its ETag is the caller's to check.
 Result<void> CheckVersionId(const HttpHeaders& headers, const std::string& version);
 
-// The checksum of the whole object from the headers of an answer (x-amz-checksum-*); nullopt without one, and for one that is made of
-// the checksums of parts. The strongest one when there are several.
+// The checksum of the whole object from the headers of an answer (x-amz-checksum-*); nullopt without one, and for one that is made
+// of the checksums of parts. The strongest one when there are several.
 std::optional<Checksum> S3Checksum(const HttpHeaders& headers);
 
 // The error for an answer that is not the one asked for. `region` is the one that requests are signed for.

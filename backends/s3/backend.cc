@@ -26,6 +26,8 @@ class IgnoreBody final : public HttpHandler {
   Result<bool> OnBody(std::span<const std::byte>) override { return false; }
 };
 
+constexpr std::string_view kAccessDenied = "AccessDenied";
+
 bool IsMissing(const OriginResponse& response) { return response.status == 404 || response.status == 410; }
 
 }  // namespace
@@ -43,7 +45,7 @@ OriginRequest S3Backend::HeadOf(std::string_view name) const {
 }
 
 // Why a HEAD was refused.
-Error S3Backend::Refusal(OriginRequest request, const OriginResponse& response, std::stop_token stop) {
+Error S3Backend::Refusal(const OriginRequest& request, const OriginResponse& response, std::stop_token stop) {
   const long status = response.status;
   if (status != 400 && status != 401 && status != 403 && (status < 300 || status > 399))
     return S3Error(request, response, "", location_.region);
@@ -55,8 +57,16 @@ Error S3Backend::Refusal(OriginRequest request, const OriginResponse& response, 
   if (!answer) return answer.error();
   if (answer->status < 300 || answer->status == 416 || IsMissing(*answer)) return S3Error(request, response, "", location_.region);
   Error error = S3Error(request, *answer, keep.body(), location_.region);
-  if (error.code == Errc::kAccessDenied && keep.body().find("<Code>AccessDenied</Code>") != std::string::npos)
+  if (ParseS3Failure(keep.body()).code == kAccessDenied)
     error.message += "; so S3 answers also for a key that does not exist, to those who may not list the bucket";
+  return error;
+}
+
+Error S3Backend::ListingError(const OriginRequest& request, const OriginResponse& response, std::string_view body) const {
+  Error error = S3Error(request, response, body, location_.region);
+  if (ParseS3Failure(body).code != kAccessDenied) return error;
+  error.message += anonymous_ ? "; not everybody may list the bucket: give keys, or mount with listing=none if objects are public"
+                              : "; these keys may not list the bucket (s3:ListBucket): allow it, or mount with listing=none";
   return error;
 }
 
@@ -92,9 +102,9 @@ Result<bool> S3Backend::HasKeysBelow(std::string_view prefix, std::stop_token st
   KeepS3Body keep;
   GLINTFS_ASSIGN(const OriginResponse response, client_->Perform(request, keep, stop));
   if (response.status != 200) {
-    // A name that does not exist, asked for where listing is not allowed: nobody can say whether it is a directory.
-    if (!list_ && response.status == 403 && ParseS3Failure(keep.body()).code == "AccessDenied") return prefix == location_.source.prefix;
-    return S3Error(request, response, keep.body(), location_.region);
+    // Where listing is not allowed nobody can say whether a name is a directory; the root is one.
+    if (!list_ && ParseS3Failure(keep.body()).code == kAccessDenied) return prefix == location_.source.prefix;
+    return ListingError(request, response, keep.body());
   }
   auto listing = ParseS3Listing(keep.body(), prefix);
   if (!listing) return Error{listing.error().code, fmt::format("{}: {}", HttpClient::Describe(request), listing.error().message)};
@@ -103,15 +113,8 @@ Result<bool> S3Backend::HasKeysBelow(std::string_view prefix, std::stop_token st
 
 Result<NameInfo> S3Backend::StatRoot(std::stop_token stop) {
   const std::string& prefix = location_.source.prefix;
-  auto exists = HasKeysBelow(prefix, stop);
-  if (!exists) {
-    Error error = std::move(exists).error();
-    if (error.code == Errc::kAccessDenied && error.message.find("AccessDenied") != std::string::npos)
-      error.message += anonymous_ ? "; the bucket may not be listed by everybody: give keys, or mount with listing=none if its objects are public"
-                                  : "; these keys may not list the bucket (s3:ListBucket): allow it, or mount with listing=none";
-    return error;
-  }
-  if (!*exists && !prefix.empty()) return Error{Errc::kNotFound, fmt::format("{}: no key begins with '{}'", source(), prefix)};
+  GLINTFS_ASSIGN(const bool exists, HasKeysBelow(prefix, stop));
+  if (!exists && !prefix.empty()) return Error{Errc::kNotFound, fmt::format("{}: no key begins with '{}'", source(), prefix)};
   return NameInfo{.is_directory = true, .image = {}};
 }
 
@@ -124,7 +127,7 @@ Result<Listing> S3Backend::DoList(std::string_view directory, std::string_view c
   const OriginRequest request{.head = false, .url = location_.QueryUrl(parameters), .headers = {}, .follow_redirects = false};
   KeepS3Body keep;
   GLINTFS_ASSIGN(const OriginResponse response, client_->Perform(request, keep, stop));
-  if (response.status != 200) return S3Error(request, response, keep.body(), location_.region);
+  if (response.status != 200) return ListingError(request, response, keep.body());
   const auto nonsense = [&](const std::string& what) {
     return Error{Errc::kInvalid, fmt::format("{}: {}", HttpClient::Describe(request), what)};
   };

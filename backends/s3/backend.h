@@ -1,7 +1,7 @@
 // S3Backend: objects of a bucket as a source: "s3://bucket/prefix/".
 //
-// A directory is what stands before a '/' in some key. Where a key is also the directory of others it is shown as the object, as the
-// AWS tools would fetch it by that name. Objects are read by ranges, on condition that the ETag is still that of the version.
+// A directory is what stands before a '/' in some key. Where a key is also the directory of others it is shown as the object, as
+// the AWS tools would fetch it by that name. Objects are read by ranges, on condition that the ETag is still that of the version.
 #pragma once
 
 #include <memory>
@@ -37,7 +37,8 @@ class S3Backend final : public Backend {
   Result<NameInfo> StatRoot(std::stop_token stop);
   Result<NameInfo> InfoFrom(std::string_view name, const OriginRequest& request, const OriginResponse& response) const;
   Result<bool> HasKeysBelow(std::string_view prefix, std::stop_token stop);
-  Error Refusal(OriginRequest request, const OriginResponse& response, std::stop_token stop);
+  Error Refusal(const OriginRequest& request, const OriginResponse& response, std::stop_token stop);
+  Error ListingError(const OriginRequest& request, const OriginResponse& response, std::string_view body) const;
 
   const S3Location location_;
   const bool anonymous_;

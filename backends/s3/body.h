@@ -10,7 +10,8 @@ namespace glintfs {
 inline constexpr size_t kMaxS3Error = 64 << 10;
 inline constexpr size_t kMaxS3Listing = 16 << 20;
 
-// Keeps the body: of a 200 all of it (kInvalid when it is longer than kMaxS3Listing), of another answer the first kMaxS3Error bytes.
+// Keeps the body: of a 200 all of it (kInvalid when it is longer than kMaxS3Listing), of another answer the first kMaxS3Error
+// bytes.
 class KeepS3Body final : public HttpHandler {
  public:
   Result<bool> OnHeaders(const OriginResponse& response) override {

@@ -57,7 +57,8 @@ std::string ReadConfig(const std::string& path) {
 
 // What else a profile may ask for to get keys.
 std::string OtherWay(const Profile& profile) {
-  for (const char* way : {"role_arn", "credential_process", "sso_session", "sso_start_url", "web_identity_token_file", "credential_source"})
+  for (const char* way :
+       {"role_arn", "credential_process", "sso_session", "sso_start_url", "web_identity_token_file", "credential_source"})
     if (profile.contains(way)) return way;
   return "";
 }
@@ -91,6 +92,7 @@ S3Environment S3Environment::OfProcess() {
 AwsSections ParseAwsFile(std::string_view text) {
   AwsSections sections;
   Profile* section = nullptr;
+  size_t margin = std::string::npos;  // of the section's settings; what stands further right is nested
   for (size_t start = 0; start < text.size();) {
     const size_t end = std::min(text.find('\n', start), text.size());
     const std::string_view raw = text.substr(start, end - start);
@@ -100,10 +102,12 @@ AwsSections ParseAwsFile(std::string_view text) {
     if (line.front() == '[') {
       const size_t close = line.find(']');
       section = close == std::string_view::npos ? nullptr : &sections[std::string(Trim(line.substr(1, close - 1)))];
+      margin = std::string::npos;
       continue;
     }
-    const size_t equals = line.find('=');
-    if (section == nullptr || equals == std::string_view::npos || raw.front() == ' ' || raw.front() == '\t') continue;
+    const size_t equals = line.find('='), indent = raw.find_first_not_of(" \t");
+    if (section == nullptr || equals == std::string_view::npos || indent > margin) continue;
+    margin = indent;
     std::string name(Trim(line.substr(0, equals)));
     std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     (*section)[name] = std::string(Trim(line.substr(equals + 1)));
@@ -161,12 +165,12 @@ Result<S3KeySource::Found> S3KeySource::Read(bool anonymous) const {
                                       Get(profile, "aws_session_token")}, where));
   const std::string other = OtherWay(profile);
   if (!other.empty() && (found.keys.empty() || other == "role_arn")) {
-    return Error{Errc::kInvalid, fmt::format("{} gets its keys by {}, which glintfs cannot do: write keys (and session token) into the "
-                                             "file", where, other)};
+    return Error{Errc::kInvalid, fmt::format("{} gets its keys by {}, which glintfs cannot do: write keys (and session token) into "
+                                             "the file", where, other)};
   }
   if (!found.keys.empty()) return found;
-  return Error{Errc::kInvalid, fmt::format("no keys for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write them as [{}] into "
-                                           "{}, or mount a public bucket with anonymous=yes", profile_,
+  return Error{Errc::kInvalid, fmt::format("no keys for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write them as [{}] "
+                                           "into {}, or mount a public bucket with anonymous=yes", profile_,
                                            credentials_file_.empty() ? "the file of credentials_file=" : credentials_file_)};
 }
 

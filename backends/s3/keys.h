@@ -1,7 +1,7 @@
 // Keys and settings of S3 where the AWS tools keep them: environment, shared credentials file, config file.
 //
-// Not built: credential_process, SSO, roles, instance metadata. A profile that asks for one of them and has no keys is refused with a
-// line that says so.
+// Not built: credential_process, SSO, roles, instance metadata. A profile that asks for one of them and has no keys, or wants a role,
+// is refused with a line that says so.
 #pragma once
 
 #include <map>
@@ -36,8 +36,8 @@ struct S3Environment {
   static S3Environment OfProcess();
 };
 
-// Sections of a file as the AWS tools have it: section → name (lower case) → value. Lines that make no sense, and settings nested
-// under others, are left out.
+// Sections of a file as the AWS tools have it: section → name (lower case) → value. Lines that make no sense, and settings
+// nested under others, are left out.
 using AwsSections = std::map<std::string, std::map<std::string, std::string>>;
 AwsSections ParseAwsFile(std::string_view text);
 

@@ -79,8 +79,10 @@ Result<S3Addressing> ParseS3Addressing(std::string_view text) {
 
 Result<S3Location> LocateS3(S3Source source, const std::string& endpoint, std::string region, S3Addressing addressing) {
   GLINTFS_TRY(CheckS3Region(region));
-  S3Location location{.source = std::move(source), .region = std::move(region), .aws = endpoint.empty(), .endpoint = {}, .bucket = {}};
-  const std::string aws = fmt::format("https://s3.{}.amazonaws.com{}", location.region, location.region.starts_with("cn-") ? ".cn" : "");
+  S3Location location{
+      .source = std::move(source), .region = std::move(region), .aws = endpoint.empty(), .endpoint = {}, .bucket = {}};
+  const bool in_china = location.region.starts_with("cn-");
+  const std::string aws = fmt::format("https://s3.{}.amazonaws.com{}", location.region, in_china ? ".cn" : "");
   auto url = ParseSourceUrl(location.aws ? aws : endpoint);
   if (!url) return Error{Errc::kInvalid, "endpoint=: " + url.error().message};
   location.endpoint = *url;
@@ -97,7 +99,7 @@ Result<S3Location> LocateS3(S3Source source, const std::string& endpoint, std::s
   if (IsAddress(location.endpoint.host))
     return Error{Errc::kInvalid, "addressing=virtual needs an endpoint with a host name, not an address: use addressing=path"};
   if (!fits)
-    return Error{Errc::kInvalid, fmt::format("addressing=virtual: '{}' cannot be part of the host name: use addressing=path", bucket)};
+    return Error{Errc::kInvalid, fmt::format("addressing=virtual: '{}' does not fit into a host name: use addressing=path", bucket)};
   location.bucket.host = bucket + "." + location.endpoint.host;
   return location;
 }

@@ -1,5 +1,5 @@
-// One GET per fetch, on condition of the ETag (412 otherwise). The version id is not asked for: the server would go on giving an old
-// version after the object was replaced, and a replaced image is to be noticed.
+// One GET per fetch, on condition of the ETag (412 otherwise). The version id is not asked for: the server would go on giving an
+// old version after the object was replaced, and a replaced image is to be noticed.
 #include "backends/s3/reader.h"
 
 #include <algorithm>
@@ -61,7 +61,8 @@ S3Reader::S3Reader(std::shared_ptr<HttpClient> client, HttpUrl url, std::string 
 
 Result<void> S3Reader::DoFetch(Extent extent, DataSink& sink, std::stop_token stop) {
   OriginRequest request{.head = false, .url = url_, .headers = {RangeHeader(extent)}, .follow_redirects = false};
-  if (std::string condition = ConditionFor(HttpPartOf(version_)); !condition.empty()) request.headers.push_back(std::move(condition));
+  if (std::string condition = ConditionFor(HttpPartOf(version_)); !condition.empty())
+    request.headers.push_back(std::move(condition));
   FetchHandler handler(request, extent, size(), version_, sink);
   GLINTFS_ASSIGN(const OriginResponse response, client_->Perform(request, handler, stop));
   if (handler.failed()) return S3Error(request, response, handler.error_body(), region_);

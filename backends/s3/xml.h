@@ -18,8 +18,8 @@ struct S3Listing {
 };
 Result<S3Listing> ParseS3Listing(std::string_view xml, std::string_view prefix);
 
-// The parts of an error that are for people: cut, control characters removed, what looks like a key or a signature blotted out. Empty
-// for a body that is no error of S3.
+// The parts of an error that are for people: cut, control characters removed, what looks like a key or a signature blotted out.
+// Empty for a body that is no error of S3.
 struct S3Failure {
   std::string code;     // "NoSuchKey"
   std::string message;

@@ -24,9 +24,7 @@ std::string CodeName(Errc code) { return std::string(ErrcName(code)); }
 
 // ---- The signature, worked out a second time from what the server received.
 
-using Digest = std::string;
-
-std::string Hex(const Digest& digest) {
+std::string Hex(const std::string& digest) {
   std::string hex;
   for (const char c : digest) {
     constexpr char kHex[] = "0123456789abcdef";
@@ -36,19 +34,19 @@ std::string Hex(const Digest& digest) {
   return hex;
 }
 
-Digest Sha256(const std::string& text) {
+std::string Sha256(const std::string& text) {
   std::array<unsigned char, 32> out{};
   unsigned size = 0;
   ::EVP_Digest(text.data(), text.size(), out.data(), &size, ::EVP_sha256(), nullptr);
-  return Digest(reinterpret_cast<const char*>(out.data()), size);
+  return std::string(reinterpret_cast<const char*>(out.data()), size);
 }
 
-Digest Hmac(const std::string& key, const std::string& text) {
+std::string Hmac(const std::string& key, const std::string& text) {
   std::array<unsigned char, 32> out{};
   unsigned size = 0;
   ::HMAC(::EVP_sha256(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(text.data()), text.size(),
          out.data(), &size);
-  return Digest(reinterpret_cast<const char*>(out.data()), size);
+  return std::string(reinterpret_cast<const char*>(out.data()), size);
 }
 
 std::string Between(const std::string& text, const std::string& before, const std::string& after) {
@@ -107,8 +105,8 @@ OriginFile Xml(const std::string& text) {
 OriginFile Failure(int status, const std::string& code, const std::string& message = "", const std::string& header = "") {
   const std::string body = "<Error><Code>" + code + "</Code><Message>" + message + "</Message></Error>";
   OriginFile file;
-  file.raw = "HTTP/1.1 " + std::to_string(status) + " X\r\nConnection: close\r\n" + header + "Content-Length: " + std::to_string(body.size()) +
-             "\r\n\r\n" + body;
+  file.raw = "HTTP/1.1 " + std::to_string(status) + " X\r\nConnection: close\r\n" + header +
+             "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
   return file;
 }
 
@@ -237,7 +235,7 @@ TEST_F(S3OriginTest, TheReasonIsSaid) {
   };
   EXPECT_THAT(stat(Failure(403, "RequestTimeTooSkewed", "The difference is too large.")), HasSubstr("clocks"));
   EXPECT_THAT(stat(Failure(400, "ExpiredToken")), HasSubstr("session token has expired"));
-  EXPECT_THAT(stat(Failure(403, "AccessDenied", "no")), HasSubstr("(403 AccessDenied: no); so S3 answers also for a key that does not"));
+  EXPECT_THAT(stat(Failure(403, "AccessDenied", "no")), HasSubstr("(403 AccessDenied: no); so S3 answers also for a key"));
   EXPECT_THAT(stat(Failure(403, "InvalidObjectState")), HasSubstr("archived"));
   EXPECT_THAT(stat(Failure(503, "SlowDown")), HasSubstr("unavailable: HEAD"));
   EXPECT_THAT(stat(Failure(403, "Odd", "<a>" + std::string(100'000, 'x'))), HasSubstr("access refused (403 Odd"));
@@ -246,10 +244,11 @@ TEST_F(S3OriginTest, TheReasonIsSaid) {
 TEST_F(S3OriginTest, WhatTheServerEchoesIsNotRepeated) {
   const auto backend = Mount();
   ASSERT_OK(backend->Stat("", {}));
-  origin_.Set(kRoot, Failure(403, "SignatureDoesNotMatch", "you sent " + origin_.Requests()[0].Header("authorization")));
+  const std::string sent = origin_.Requests()[0].Header("authorization");
+  origin_.Set(kRoot, Failure(403, "SignatureDoesNotMatch", "you sent " + sent));
   const auto root = backend->Stat("", {});
   ASSERT_FALSE(root.has_value());
-  EXPECT_THAT(root.error().message, Not(HasSubstr(Between(origin_.Requests()[0].Header("authorization") + ",", "Signature=", ","))));
+  EXPECT_THAT(root.error().message, Not(HasSubstr(Between(sent + ",", "Signature=", ","))));
   EXPECT_THAT(root.error().message, Not(HasSubstr("KEY/")));
   EXPECT_THAT(root.error().message, HasSubstr("you sent AWS4-HMAC-SHA256"));
 }

@@ -137,6 +137,11 @@ aws_access_key_id = HALF
 [blank]
 aws_access_key_id = A B
 aws_secret_access_key = x
+  [indented]
+    aws_access_key_id = IND
+    aws_secret_access_key = ind
+    s3 =
+      aws_session_token = nested
 [unclosed
 aws_access_key_id = NONE
 )";
@@ -152,6 +157,8 @@ TEST_F(S3KeysTest, TheOrderOfPlaces) {
   S3Options options;
   options.profile = "default";
   EXPECT_EQ(Read(options), "DEF|d/e+f=||eu-1") << "a profile of the settings goes before the environment";
+  options.profile = "indented";
+  EXPECT_EQ(Read(options), "IND|ind||");
   options.profile.clear();
   Write("mine", "[other]\naws_access_key_id=MINE\naws_secret_access_key=mine\n");
   options.credentials_file = dir_ / "mine";
@@ -171,7 +178,8 @@ TEST_F(S3KeysTest, WhatCannotBeUsedIsSaidClearly) {
   EXPECT_THAT(Read(), HasSubstr("anonymous=yes"));
   Write("credentials", kCredentials);
   S3Options options;
-  for (const auto& [profile, words] : {std::pair{"absent", "no such section"}, {"half", "one of them is missing"}, {"blank", "blank"}}) {
+  for (const auto& [profile, words] :
+       {std::pair{"absent", "no such section"}, {"half", "one of them is missing"}, {"blank", "blank"}}) {
     options.profile = profile;
     EXPECT_THAT(Read(options), HasSubstr(words));
   }
@@ -307,7 +315,10 @@ TEST(S3PureTest, ListingsThatMakeNoSense) {
   std::string deep, many, bomb = "<!DOCTYPE x [<!ENTITY a \"aaaaaaaa\">";
   for (int i = 0; i < 300'000; ++i) deep += "<a>";
   for (int i = 0; i < 30'000; ++i) many += Key(std::to_string(i));
-  for (char c = 'b'; c < 'z'; ++c) bomb += std::string("<!ENTITY ") + c + " \"&" + static_cast<char>(c - 1) + ";&" + static_cast<char>(c - 1) + ";\">";
+  for (char c = 'b'; c < 'z'; ++c) {
+    const std::string before{'&', static_cast<char>(c - 1), ';'};
+    bomb += std::string("<!ENTITY ") + c + " \"" + before + before + "\">";
+  }
   const std::string listings[] = {"", "nonsense", "<", "<html></html>", std::string("\0\xff\xfe", 3), "<ListBucketResult>",
                                   Page("<EncodingType>url</EncodingType>" + Key("a%zz")),
                                   Page("<IsTruncated>true</IsTruncated>"),

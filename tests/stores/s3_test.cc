@@ -67,6 +67,24 @@ TEST_F(S3Test, KeysWithoutANameAreLeftOut) {
   EXPECT_EQ(CodeOf(backend->List("good", "", {})), CodeName(Errc::kNotDirectory));
 }
 
+TEST_F(S3Test, PagesEndAtOddKeys) {
+  const std::string bucket = Bucket();
+  std::vector<std::string> keys;
+  for (int i = 0; i < 1003; ++i) keys.push_back("d/ü +%&=/?" + std::to_string(10'000 + i));
+  client().PutMany(bucket, keys);
+  const auto backend = Mount("s3://" + bucket + "/d/ü +%&=");
+  std::set<std::string> names;
+  std::string cursor;
+  do {
+    const auto page = backend->List("", cursor, {});
+    ASSERT_OK(page);
+    for (const ListEntry& entry : page->entries) EXPECT_TRUE(names.insert(entry.name).second) << entry.name;
+    cursor = page->next_cursor;
+  } while (!cursor.empty());
+  EXPECT_EQ(names.size(), keys.size());
+  EXPECT_TRUE(names.contains("?10999"));
+}
+
 TEST_F(S3Test, AKeyThatIsAlsoADirectoryIsTheObject) {
   const std::string bucket = Bucket();
   client().Put(bucket, "both", "object");
@@ -156,8 +174,8 @@ TEST_F(S3Test, TheBucketInTheHostName) {
 }
 
 std::string PublicPolicy(const std::string& bucket, const std::string& actions) {
-  return R"({"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":[)" + actions + R"(],"Resource":["arn:aws:s3:::)" +
-         bucket + R"(","arn:aws:s3:::)" + bucket + R"(/*"]}]})";
+  return R"({"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":[)" + actions +
+         R"(],"Resource":["arn:aws:s3:::)" + bucket + R"(","arn:aws:s3:::)" + bucket + R"(/*"]}]})";
 }
 
 TEST_F(S3Test, APublicBucketNeedsNoKeys) {

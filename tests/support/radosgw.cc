@@ -1,5 +1,5 @@
-// The pools are made beforehand, with one placement group each: the gateway would make them with many, which takes longer than all the
-// rest. What it does in the background (garbage of other zones, resharding, life cycles) is switched off.
+// The pools are made beforehand, with one placement group each: the gateway would make them with many, which takes longer than all
+// the rest. What it does in the background (garbage of other zones, resharding, life cycles) is switched off.
 #include "tests/support/radosgw.h"
 
 #include <fmt/format.h>
@@ -91,7 +91,8 @@ std::string RadosGateway::endpoint() const { return fmt::format("http://127.0.0.
 int RadosGateway::port() const { return parts_->port; }
 
 S3User RadosGateway::MakeUser(const std::string& uid) {
-  return parts_->NewKey(uid, {"user", "create", "--uid=" + uid, "--display-name=" + uid, "--key-type=s3", "--gen-access-key", "--gen-secret"});
+  return parts_->NewKey(uid, {"user", "create", "--uid=" + uid, "--display-name=" + uid, "--key-type=s3", "--gen-access-key",
+                              "--gen-secret"});
 }
 
 S3User RadosGateway::AddKey(const std::string& uid) {
