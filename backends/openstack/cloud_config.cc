@@ -38,7 +38,8 @@ CloudName NameOf(const CloudSettings& settings, const std::string& id, const std
   return result;
 }
 
-Result<CloudConfig::Method> MethodOf(const CloudSettings& settings) {
+// `has_endpoints`: it is known where services are without asking Keystone.
+Result<CloudConfig::Method> MethodOf(const CloudSettings& settings, bool has_endpoints) {
   using Method = CloudConfig::Method;
   const std::string type = First(settings, {"auth_type", "auth_plugin"});
   const bool token = !First(settings, {"token", "auth_token"}).empty();
@@ -51,7 +52,7 @@ Result<CloudConfig::Method> MethodOf(const CloudSettings& settings) {
     // A credential in place of a password says enough, even where its type is not written down.
     if (!password && !settings.Get("application_credential_secret").empty()) return Method::kApplicationCredential;
     if (!password && token) return settings.Get("auth_url").empty() ? Method::kFixedToken : Method::kToken;
-    if (!password && settings.Get("auth_url").empty()) return Method::kNone;
+    if (!password && has_endpoints && settings.Get("auth_url").empty()) return Method::kNone;
     return Method::kPassword;
   }
   return Missing(settings, fmt::format("auth_type {} is not known here: use password, v3applicationcredential, v3token, "
@@ -168,14 +169,14 @@ std::string KeyOfService(std::string_view service) {
 Result<CloudConfig> MakeCloudConfig(const CloudSettings& settings, const BackendOptions& options) {
   CloudConfig config;
   config.where = settings.where;
-  GLINTFS_ASSIGN(config.method, MethodOf(settings));
   GLINTFS_TRY(AddEndpoints(settings, config));
-  GLINTFS_TRY(AddIdentity(settings, config));
-  GLINTFS_TRY(AddScope(settings, config));
-  GLINTFS_ASSIGN(config.interface, Interface(settings, options));
+  GLINTFS_ASSIGN(config.method, MethodOf(settings, !config.endpoints.empty()));
   if (config.method != CloudConfig::Method::kNone && config.method != CloudConfig::Method::kFixedToken) {
     GLINTFS_ASSIGN(config.auth_url, AuthUrl(settings));
   }
+  GLINTFS_TRY(AddIdentity(settings, config));
+  GLINTFS_TRY(AddScope(settings, config));
+  GLINTFS_ASSIGN(config.interface, Interface(settings, options));
   config.region = options.region.empty() ? settings.Get("region_name") : options.region;
   if (config.region.empty() && std::getenv("OS_REGION_NAME") != nullptr) config.region = std::getenv("OS_REGION_NAME");
   GLINTFS_ASSIGN(config.ca_file, CaFile(settings, options));

@@ -38,6 +38,7 @@ void AddEndpoints(const json& service, std::vector<CatalogEntry>& catalog) {
   const auto endpoints = service.find("endpoints");
   if (endpoints == service.end() || !endpoints->is_array()) return;
   for (const json& endpoint : *endpoints) {
+    if (!endpoint.is_object()) continue;
     std::string region = JsonText(endpoint, "region_id");
     if (region.empty()) region = JsonText(endpoint, "region");
     catalog.push_back({JsonText(service, "type"), std::move(region), JsonText(endpoint, "interface"), JsonText(endpoint, "url")});

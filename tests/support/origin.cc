@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <optional>
 #include <sstream>
 #include <stdexcept>
@@ -45,6 +46,15 @@ bool ReadRequest(int fd, std::string& buffer, OriginRequest& request) {
     if (colon != std::string::npos)
       request.headers[Lower(line.substr(0, colon))] = line.substr(std::min(colon + 2, line.size()));
   }
+  const size_t length = static_cast<size_t>(std::atol(request.Header("content-length").c_str()));
+  while (buffer.size() < length) {
+    char piece[4096];
+    const ssize_t n = ::recv(fd, piece, sizeof(piece), 0);
+    if (n <= 0) return false;
+    buffer.append(piece, static_cast<size_t>(n));
+  }
+  request.body = buffer.substr(0, length);
+  buffer.erase(0, length);
   return true;
 }
 
@@ -164,6 +174,9 @@ OriginFile Origin::FileFor(const OriginRequest& request) {
     return missing;
   }
   OriginFile file = it->second;
+  if (const size_t colon = file.require.find(": ");
+      colon != std::string::npos && request.Header(Lower(file.require.substr(0, colon))) != file.require.substr(colon + 2))
+    file.status = 401;
   if (file.status_times > 0 && --it->second.status_times == 0) it->second.status = 0;
   if (file.trouble != Trouble::kNone && (request.method == "GET" || file.trouble_on_head)) {
     if (it->second.trouble_times > 0 && --it->second.trouble_times == 0) it->second.trouble = Trouble::kNone;

@@ -43,6 +43,7 @@ struct OriginFile {
   int status = 0;               // non-zero: this status, empty body
   int status_times = -1;        // for so many requests, then the content; -1: always
   std::vector<std::string> headers;  // more header lines, "Retry-After: 1"
+  std::string require;          // non-empty: 401 unless the request has this header line, "X-Auth-Token: good"
   std::string raw;              // non-empty: exactly these bytes for every request, then the connection closes
 
   Trouble trouble = Trouble::kNone;
@@ -56,6 +57,7 @@ struct OriginRequest {
   std::string method;
   std::string target;  // as sent
   std::map<std::string, std::string> headers;  // names in lower case
+  std::string body;
   uint64_t connection = 0;                     // serial number
 
   std::string Header(const std::string& name) const {
