@@ -22,9 +22,14 @@ std::string SourceOf(const CloudIdentity& identity) {
                                  : fmt::format("glance:///{}/{}/", identity.cloud, identity.region);
 }
 
+// The port is looked for in the text: a HttpUrl does not have those that are the default of http and https.
 Result<HttpUrl> ParseBase(std::string_view scheme, std::string_view rest) {
+  if (rest.starts_with('/')) return Error{Errc::kInvalid, fmt::format("{}://{}: write {}://host:port/", scheme, rest, scheme)};
   GLINTFS_ASSIGN(HttpUrl url, ParseSourceUrl(fmt::format("{}://{}", scheme == "glance" ? "http" : "https", rest)));
-  if (url.port.empty()) url.port = kDefaultPort;
+  const std::string_view host = rest.substr(0, rest.find('/'));
+  const size_t colon = host.find(':', host.find(']') == std::string_view::npos ? 0 : host.find(']'));
+  const bool has_port = colon != std::string_view::npos && colon + 1 < host.size();
+  url.port = has_port ? std::string(host.substr(colon + 1)) : kDefaultPort;
   return WithoutVersion(std::move(url));
 }
 

@@ -177,6 +177,7 @@ OriginFile Origin::FileFor(const OriginRequest& request) {
   if (const size_t colon = file.require.find(": ");
       colon != std::string::npos && request.Header(Lower(file.require.substr(0, colon))) != file.require.substr(colon + 2))
     file.status = 401;
+  if (file.refuse_ranges != 0 && !request.Header("range").empty()) file.status = file.refuse_ranges;
   if (file.status_times > 0 && --it->second.status_times == 0) it->second.status = 0;
   if (file.trouble != Trouble::kNone && (request.method == "GET" || file.trouble_on_head)) {
     if (it->second.trouble_times > 0 && --it->second.trouble_times == 0) it->second.trouble = Trouble::kNone;

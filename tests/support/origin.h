@@ -43,6 +43,7 @@ struct OriginFile {
   int status = 0;               // non-zero: this status, empty body
   int status_times = -1;        // for so many requests, then the content; -1: always
   std::vector<std::string> headers;  // more header lines, "Retry-After: 1"
+  int refuse_ranges = 0;        // non-zero: this status for a request with a Range header
   std::string require;          // non-empty: 401 unless the request has this header line, "X-Auth-Token: good"
   std::string raw;              // non-empty: exactly these bytes for every request, then the connection closes
 
