@@ -37,12 +37,12 @@ json ImageJson(const std::string& id, const std::string& name = "n", uint64_t si
 // ---- Pure parts.
 
 TEST(GlanceTest, IdsOfImages) {
-  EXPECT_TRUE(IsImageId(kA));
-  EXPECT_TRUE(IsImageId("ABCDEF01-2345-6789-abcd-ef0123456789"));
+  EXPECT_TRUE(IsUuid(kA));
+  EXPECT_TRUE(IsUuid("ABCDEF01-2345-6789-abcd-ef0123456789"));
   for (const char* wrong : {"", "a", "aaaaaaaa-0000-4000-8000-00000000000", "aaaaaaaa-0000-4000-8000-0000000000010",
                             "aaaaaaaag0000-4000-8000-000000000001", "gaaaaaaa-0000-4000-8000-000000000001",
                             "aaaaaaaa-0000-4000-8000_000000000001", "../aaaaa-0000-4000-8000-000000000001"})
-    EXPECT_FALSE(IsImageId(wrong)) << wrong;
+    EXPECT_FALSE(IsUuid(wrong)) << wrong;
 }
 
 TEST(GlanceTest, Versions) {
