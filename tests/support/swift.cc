@@ -57,6 +57,9 @@ pipeline = catch_errors cache bulk tempauth slo dlo proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
+# The others are asked before they are up, too, and that must not count against them.
+error_suppression_limit = 1000000000
+error_suppression_interval = 0
 [filter:catch_errors]
 use = egg:swift#catch_errors
 [filter:cache]
