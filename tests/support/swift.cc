@@ -11,8 +11,10 @@
 
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "tests/support/openstack.h"
 #include "tests/support/port.h"
 #include "tests/support/wait.h"
 
@@ -52,8 +54,25 @@ pipeline = {kind}-server
 use = egg:swift#{kind}
 )";
 
+constexpr char kKeystone[] = R"([filter:authtoken]
+paste.filter_factory = keystonemiddleware.auth_token:filter_factory
+www_authenticate_uri = {url}
+auth_url = {url}
+auth_type = password
+project_domain_id = default
+user_domain_id = default
+project_name = admin
+username = admin
+password = {password}
+delay_auth_decision = true
+token_cache_time = -1
+[filter:keystoneauth]
+use = egg:swift#keystoneauth
+operator_roles = admin, member
+)";
+
 constexpr char kProxy[] = R"([pipeline:main]
-pipeline = catch_errors cache bulk tempauth slo dlo proxy-server
+pipeline = catch_errors cache bulk {auth} slo dlo proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
@@ -149,6 +168,17 @@ std::string Memcached(int port, const std::string& command) {
   return std::string(answer, static_cast<size_t>(std::max<ssize_t>(length, 0)));
 }
 
+// The id of demo's project, as Keystone itself says.
+std::string ProjectOf(Keystone& keystone) {
+  const std::string token = keystone.Token("demo");
+  const HttpAnswer answer = Ask({.method = "GET",
+                                 .url = keystone.url() + "/auth/tokens",
+                                 .headers = {"X-Auth-Token: " + token, "X-Subject-Token: " + token},
+                                 .body = {},
+                                 .file = {}});
+  return nlohmann::json::parse(answer.body).at("token").at("project").at("id");
+}
+
 }  // namespace
 
 struct Swift::Parts {
@@ -158,6 +188,8 @@ struct Swift::Parts {
   std::vector<std::unique_ptr<Process>> servers;
   std::unique_ptr<Process> proxy;
   std::string token;
+  Keystone* keystone = nullptr;
+  std::string account = "AUTH_test";
 
   ProcessOptions Logged(const std::string& name) const {
     ProcessOptions options;
@@ -171,9 +203,13 @@ struct Swift::Parts {
 Swift::Swift() : parts_(std::make_unique<Parts>()) {}
 Swift::~Swift() = default;
 
-std::unique_ptr<Swift> Swift::Start() {
+std::unique_ptr<Swift> Swift::Start() { return Start(nullptr); }
+std::unique_ptr<Swift> Swift::Start(Keystone& keystone) { return Start(&keystone); }
+
+std::unique_ptr<Swift> Swift::Start(Keystone* keystone) {
   std::unique_ptr<Swift> swift(new Swift);
   Parts& parts = *swift->parts_;
+  parts.keystone = keystone;
   const std::string dir = parts.dir.path();
   std::filesystem::create_directories(dir + "/node/d1");
   std::vector<std::string> rings = {"/usr/bin/python3", "-c", kRings, dir};
@@ -186,9 +222,16 @@ std::unique_ptr<Swift> Swift::Start() {
   }
   const CommandResult made = RunCommand(rings);
   if (!made.ok()) throw std::runtime_error("no rings for Swift (is swift-proxy installed?): " + made.err);
-  WriteText(dir + "/proxy.conf",
-            fmt::format(fmt::runtime(std::string(kCommon) + kProxy), fmt::arg("port", parts.proxy_port), fmt::arg("dir", dir),
-                        fmt::arg("memcached", parts.memcached_port), fmt::arg("key", kKey), fmt::arg("guest_key", kGuestKey)));
+  std::string proxy =
+      fmt::format(fmt::runtime(std::string(kCommon) + kProxy), fmt::arg("port", parts.proxy_port), fmt::arg("dir", dir),
+                  fmt::arg("memcached", parts.memcached_port), fmt::arg("key", kKey), fmt::arg("guest_key", kGuestKey),
+                  fmt::arg("auth", keystone != nullptr ? "authtoken keystoneauth" : "tempauth"));
+  if (keystone != nullptr) {
+    proxy += fmt::format(kKeystone, fmt::arg("url", keystone->url()), fmt::arg("password", Keystone::admin_password()));
+    keystone->AddService("object-store", fmt::format("http://127.0.0.1:{}/v1/AUTH_%(project_id)s", parts.proxy_port));
+    parts.account = "AUTH_" + ProjectOf(*keystone);
+  }
+  WriteText(dir + "/proxy.conf", proxy);
   parts.servers.push_back(std::make_unique<Process>(
       std::vector<std::string>{"memcached", "-u", "root", "-l", "127.0.0.1", "-p", std::to_string(parts.memcached_port), "-U", "0",
                                "-m", "16", "-t", "1"},
@@ -226,11 +269,12 @@ void Swift::WaitUntilItAnswers() {
 }
 
 std::string Swift::auth_url() const { return fmt::format("http://127.0.0.1:{}/auth/v1.0", parts_->proxy_port); }
-std::string Swift::storage_url() const { return fmt::format("http://127.0.0.1:{}/v1/AUTH_test", parts_->proxy_port); }
+std::string Swift::storage_url() const { return fmt::format("http://127.0.0.1:{}/v1/{}", parts_->proxy_port, parts_->account); }
 
 void Swift::MakeContainer(const std::string& name) { Call("PUT", "/" + name); }
 
 std::string Swift::Token() {
+  if (parts_->keystone != nullptr && parts_->token.empty()) parts_->token = parts_->keystone->Token("demo");
   if (parts_->token.empty()) {
     const SwiftReply reply =
         Perform("GET", auth_url(), "", {std::string("X-Auth-User: ") + kUser, std::string("X-Auth-Key: ") + kKey});

@@ -25,14 +25,18 @@ struct SwiftReply {
   std::string body;
 };
 
+class Keystone;
+
 class Swift {
  public:
   // Throws std::runtime_error with the servers' own words when they do not come up.
   static std::unique_ptr<Swift> Start();
+  // Tokens are those of `keystone` instead, in whose catalogue it is entered; requests are those of its user demo.
+  static std::unique_ptr<Swift> Start(Keystone& keystone);
   ~Swift();  // stops them
 
   std::string auth_url() const;     // of version 1
-  std::string storage_url() const;  // of the account of both users, without '/' at its end
+  std::string storage_url() const;  // of the account of both users (demo's project), without '/' at its end
   static constexpr char kUser[] = "test:tester";  // may do everything
   static constexpr char kKey[] = "key-of-tester-51c9";
   static constexpr char kGuest[] = "test:guest";  // may do what a container's ACL allows
@@ -52,7 +56,7 @@ class Swift {
   void Freeze();
   void Thaw();
 
-  // Every token given out so far is refused from now on.
+  // Every token of TempAuth given out so far is refused from now on.
   void ForgetTokens();
 
   std::string Errors() const;  // what the servers have written
@@ -60,6 +64,7 @@ class Swift {
  private:
   Swift();
   struct Parts;
+  static std::unique_ptr<Swift> Start(Keystone* keystone);
   void StartProxy();
   void WaitUntilItAnswers();
   std::string Token();
