@@ -147,8 +147,9 @@ Result<void> CacheImpl::CheckpointNow() {
       for (ChunkSegment& segment : items[i].dirty.segments)
         batch.put_segments.emplace_back(entry->row.row, segment);
     }
+    const ImageTable& table = table_;
     aliases = aliases_.TakeChanges(
-        [this](const std::string& name) { return table_.Newest(backend_.source(), name) != nullptr; });
+        [&](const std::string& name) { return table.Newest(backend_.source(), name) != nullptr; });
     batch.put_aliases = aliases.put;
     batch.remove_aliases = aliases.remove;
     if (now >= next_touch_) {

@@ -84,7 +84,7 @@ def listing(run, store, tool, command, path=""):
 def mostly_empty(run, store):
     """10 GiB with 4 % of data: cached on request, against the export that leaves out what is empty."""
     size, piece = 10 * GIB, 8 * MIB
-    name = store.put("mostly-empty", size, [[i * size // 50, piece] for i in range(50)])
+    name = store.put("mostly-empty", size, [[i * size // 50 // piece * piece, piece] for i in range(50)])
     pool = store.source.split("/")[2]
     out = f"{run.directory}/out"
     sides, moved = [[], []], 0
@@ -113,7 +113,7 @@ def rbd(run):
 def rados(run):
     with Store(run, "rados") as store:
         pool = store.source.split("/")[2]
-        size = 100 * MIB  # an object has at most 128 MiB
+        size = 80 * MIB  # one write has at most 90 MB, and an object 128 MiB
         names = [store.put(f"image-{i}", size, [[0, size]]) for i in range(2 if run.quick else 8)]
         cold(run, store, names, size * len(names), "rados get",
              lambda n, out: quiet(store.ceph("rados", "-p", pool, "get", n, out)))

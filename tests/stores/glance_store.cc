@@ -12,6 +12,8 @@
 #include "tests/stores/store.h"
 #include "tests/support/openstack.h"
 
+#include "tests/stores/makers.h"
+
 namespace glintfs::testing {
 namespace {
 
@@ -134,10 +136,11 @@ class GlanceStore final : public Store {
   std::string project_;
 };
 
+}  // namespace
+
 std::unique_ptr<Store> MakeGlanceStore() { return std::make_unique<GlanceStore>(); }
 
 INSTANTIATE_TEST_SUITE_P(Glance, ContractTest, ::testing::Values(&MakeGlanceStore));
 INSTANTIATE_TEST_SUITE_P(Glance, MountContractTest, ::testing::Values(&MakeGlanceStore));
 
-}  // namespace
 }  // namespace glintfs::testing

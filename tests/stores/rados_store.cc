@@ -1,6 +1,8 @@
 // The rados backend on a real cluster.
 #include "tests/stores/ceph_io.h"
 
+#include "tests/stores/makers.h"
+
 namespace glintfs::testing {
 namespace {
 
@@ -34,9 +36,9 @@ class RadosStore final : public CephStore {
   void Remove(const std::string& name) override { Must(::rados_remove(io(), name.c_str()), "removing " + name); }
 };
 
-std::unique_ptr<Store> MakeRadosStore() { return std::make_unique<RadosStore>(); }
-
 }  // namespace
+
+std::unique_ptr<Store> MakeRadosStore() { return std::make_unique<RadosStore>(); }
 
 INSTANTIATE_TEST_SUITE_P(Rados, ContractTest, ::testing::Values(&MakeRadosStore));
 INSTANTIATE_TEST_SUITE_P(Rados, MountContractTest, ::testing::Values(&MakeRadosStore));

@@ -7,6 +7,8 @@
 #include "tests/stores/ceph_io.h"
 #include "tests/stores/rbd_image_maker.h"
 
+#include "tests/stores/makers.h"
+
 namespace glintfs::testing {
 namespace {
 
@@ -52,9 +54,9 @@ class RbdStore final : public CephStore {
   void Remove(const std::string& name) override { RemoveRbdImage(io(), name); }
 };
 
-std::unique_ptr<Store> MakeRbdStore() { return std::make_unique<RbdStore>(); }
-
 }  // namespace
+
+std::unique_ptr<Store> MakeRbdStore() { return std::make_unique<RbdStore>(); }
 
 INSTANTIATE_TEST_SUITE_P(Rbd, ContractTest, ::testing::Values(&MakeRbdStore));
 INSTANTIATE_TEST_SUITE_P(Rbd, MountContractTest, ::testing::Values(&MakeRbdStore));

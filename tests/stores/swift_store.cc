@@ -16,6 +16,8 @@
 #include "tests/stores/store.h"
 #include "tests/support/temp_dir.h"
 
+#include "tests/stores/makers.h"
+
 namespace glintfs::testing {
 namespace {
 
@@ -166,12 +168,12 @@ class SwiftStore final : public Store {
   std::unique_ptr<Swift> swift_;
 };
 
+}  // namespace
+
 std::unique_ptr<Store> MakeSwiftStore() { return std::make_unique<SwiftStore>(); }
 
 INSTANTIATE_TEST_SUITE_P(Swift, ContractTest, ::testing::Values(&MakeSwiftStore));
 INSTANTIATE_TEST_SUITE_P(Swift, MountContractTest, ::testing::Values(&MakeSwiftStore));
-
-}  // namespace
 
 Swift& SharedSwift() { return static_cast<SwiftStore&>(SharedStore(&MakeSwiftStore)).server(); }
 BackendOptions SwiftOptions() { return SharedStore(&MakeSwiftStore).options(); }
