@@ -51,6 +51,7 @@ Error ConnectError(const CephSettings& settings, rados_t cluster, int err) {
         return {Errc::kInvalid, fmt::format("{}: no monitor is known: name the cluster's ceph.conf with ceph_conf=", settings.source)};
       return {Errc::kAccessDenied, fmt::format("{}: no key for {}", settings.source, Whose(settings, keyring))};
     case EINVAL:
+    case EIO:  // a keyring that does not parse
       return {Errc::kAccessDenied, fmt::format("{}: no usable key for {}", settings.source, Whose(settings, keyring))};
     default:
       return {Errc::kUnavailable,

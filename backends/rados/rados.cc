@@ -18,8 +18,7 @@ namespace {
 
 constexpr uint64_t kPieceSize = 4 << 20;
 constexpr uint64_t kBudget = 256 << 20;
-constexpr size_t kPage = 4096;          // names; a page ends with a placement group
-constexpr size_t kMaxPage = 1'000'000;  // a placement group with more is no store of images
+constexpr size_t kMaxNames = 1'000'000;  // a pool with more is no store of images
 constexpr int kUsefulParallel = 8;
 
 // "pool id . object version . mtime": the number of a pool that is made anew is another, so is nearly everything after it.
@@ -107,30 +106,23 @@ class RadosReader final : public ImageReader {
   const uint64_t version_;
 };
 
-// The names from `cursor`, the position of a placement group, to the end of one.
-Result<Listing> ListPage(Cluster& cluster, const CephPoolPtr& pool, uint32_t cursor, const std::stop_token& stop) {
+// All names, as one page: librados' positions in a listing are of placement groups, and lead back to the same one when it is sought.
+Result<Listing> ListObjects(Cluster& cluster, const CephPoolPtr& pool, const std::stop_token& stop) {
   rados_list_ctx_t list = nullptr;
   int err = ::rados_nobjects_list_open(pool->io(), &list);
   if (err != 0) return cluster.Failed(pool, -err, "listing");
   const std::unique_ptr<void, void (*)(void*)> closer(list, ::rados_nobjects_list_close);
-  if (cursor != 0) ::rados_nobjects_list_seek(list, cursor);
   Listing listing;
-  for (uint32_t group = cursor;;) {
+  for (;;) {
     if (stop.stop_requested()) return Error{Errc::kCancelled, "list: given up"};
     const char *name = nullptr, *locator = nullptr;
     size_t size = 0, locator_size = 0;
     err = ::rados_nobjects_list_next2(list, &name, &locator, nullptr, &size, &locator_size, nullptr);
     if (err == -ENOENT) break;
     if (err != 0) return cluster.Failed(pool, -err, "listing");
-    const uint32_t at = ::rados_nobjects_list_get_pg_hash_position(list);
-    if (at != group && listing.entries.size() >= kPage) {
-      listing.next_cursor = std::to_string(at);
-      break;
-    }
-    group = at;
-    if (listing.entries.size() >= kMaxPage)
-      return Error{Errc::kInvalid, fmt::format("{}: more than {} objects in one placement group", cluster.settings().source, kMaxPage)};
     if (locator_size != 0) continue;  // not to be found by its name alone
+    if (listing.entries.size() >= kMaxNames)
+      return Error{Errc::kInvalid, fmt::format("{}: more than {} objects", cluster.settings().source, kMaxNames)};
     listing.entries.push_back({.name = std::string(name, size), .is_directory = false});
   }
   cluster.Heard(pool);
@@ -165,15 +157,11 @@ class RadosBackend final : public Backend {
                     .alias = false};
   }
 
-  Result<Listing> DoList(std::string_view directory, std::string_view cursor, std::stop_token stop) override {
+  Result<Listing> DoList(std::string_view directory, std::string_view, std::stop_token stop) override {
     if (!directory.empty()) return Error{Errc::kNotDirectory, fmt::format("{}/{} is no directory", source(), directory)};
-    uint32_t position = 0;
-    const auto [rest, err] = std::from_chars(cursor.data(), cursor.data() + cursor.size(), position);
-    if (!cursor.empty() && (err != std::errc() || rest != cursor.data() + cursor.size()))
-      return Error{Errc::kInvalid, "a cursor of another listing"};
     GLINTFS_ASSIGN(const CephPoolPtr pool, cluster_->GetPool(stop));
     return cluster_->workers().Call<Listing>(
-        "list", [cluster = cluster_, pool, position](std::stop_token token) { return ListPage(*cluster, pool, position, token); }, stop);
+        "list", [cluster = cluster_, pool](std::stop_token token) { return ListObjects(*cluster, pool, token); }, stop);
   }
 
   Result<std::unique_ptr<ImageReader>> DoOpen(const ImageInfo& image, std::stop_token) override {
