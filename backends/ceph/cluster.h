@@ -36,7 +36,6 @@ class CephPool {
 
   rados_t cluster_ = nullptr;
   rados_ioctx_t io_ = nullptr;
-  bool connected_ = false;
   std::atomic<int64_t> heard_{0};  // Clock::Now of the last answer, in ns
 };
 using CephPoolPtr = std::shared_ptr<CephPool>;
