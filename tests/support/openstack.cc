@@ -358,7 +358,7 @@ void Glance::Create(const GlanceImage& image, const std::string& token) {
   json body = {{"id", image.id}, {"disk_format", image.disk_format}, {"container_format", "bare"}, {"visibility", image.visibility}};
   if (!image.name.empty()) body["name"] = image.name;
   const HttpAnswer answer = Request("POST", "/v2/images", token, body.dump());
-  if (answer.status != 201) throw std::runtime_error(fmt::format("image {}: {} {}", image.id, answer.status, answer.body));
+  if (answer.status != 201) throw std::runtime_error(fmt::format("image {}: {} {} {}", image.id, answer.status, answer.body, Tail(dir_ / "log")));
 }
 
 void Glance::Upload(const GlanceImage& image, const std::string& bytes, const std::string& token) {
