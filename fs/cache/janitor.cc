@@ -147,7 +147,7 @@ Result<void> CacheImpl::CheckpointNow() {
       for (ChunkSegment& segment : items[i].dirty.segments)
         batch.put_segments.emplace_back(entry->row.row, segment);
     }
-    const ImageTable& table = table_;
+    ImageTable& table = table_;
     aliases = aliases_.TakeChanges(
         [&](const std::string& name) { return table.Newest(backend_.source(), name) != nullptr; });
     batch.put_aliases = aliases.put;
