@@ -101,7 +101,8 @@ struct Argument {
   std::string_view name, help;
 };
 constexpr Argument kArguments[] = {
-    {"SOURCE", "What is mounted: dir:///path, http://host/path/ or https://host/path/."},
+    {"SOURCE", "What is mounted: dir:///path, http://host/path/, rbd://pool, rados://pool, s3://bucket, swift://container, glance://host:port. A manual "
+     "page glintfs-NAME(7) for each."},
     {"MOUNTPOINT", "An existing, empty directory."},
     {"-o key=value,…",
      "Settings, see below. A comma inside a value is written \\,. Options of mount(8) that say nothing to "
@@ -134,6 +135,9 @@ constexpr Argument kVariables[] = {
     {"XDG_CACHE_HOME, HOME, XDG_RUNTIME_DIR", "Where cache and control socket are for users other than root."},
     {"GLINTFS_HTTP_USER, GLINTFS_HTTP_TOKEN",
      "user:password, or a bearer token, for http and https, when no file is named."},
+    {"CEPH_CONF, CEPH_ARGS, AWS_…, OS_…, ST_…",
+     "What the stores' own tools take from the environment, see the page of each: glintfs-rbd(7), glintfs-rados(7), glintfs-s3(7), "
+     "glintfs-swift(7), glintfs-glance(7)."},
     {"GLINTFS_DUMPABLE",
      "Set to 1 to allow core files and debuggers; they can hold secrets, so neither is possible without."},
 };
@@ -202,7 +206,8 @@ std::string ManualPage() {
   section("ENVIRONMENT");
   for (const Argument& a : kVariables) item(a.name, a.help);
   section("SEE ALSO");
-  out += "\\fBglintctl\\fR(1), \\fBmount.fuse3\\fR(8), \\fBfusermount3\\fR(1)\n";
+  out += "\\fBglintctl\\fR(1), \\fBglintfs-dir\\fR(7), \\fBglintfs-http\\fR(7), \\fBglintfs-rbd\\fR(7), \\fBglintfs-rados\\fR(7), \\fBglintfs-s3\\fR(7), "
+         "\\fBglintfs-swift\\fR(7), \\fBglintfs-glance\\fR(7), \\fBmount.fuse3\\fR(8), \\fBfusermount3\\fR(1)\n";
   return out;
 }
 
