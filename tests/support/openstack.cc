@@ -185,10 +185,10 @@ std::unique_ptr<Keystone> Keystone::Start() {
 }
 
 void Keystone::Spawn() {
-  // It ends on SIGTERM (it would reload), so also with the test.
+  // It ends on SIGTERM (it would reload), so also with the test. It closes connections after an answer, but does not say so by itself.
   process_ = std::make_unique<Process>(
       std::vector<std::string>{"uwsgi", "--plugins", "python3", "--http-socket", fmt::format("127.0.0.1:{}", port_),
-                               "--die-on-term", "--buffer-size", "65535", "--disable-logging", "--wsgi-file",
+                               "--die-on-term", "--add-header", "Connection: close", "--buffer-size", "65535", "--disable-logging", "--wsgi-file",
                                "/usr/bin/keystone-wsgi-public", "--pyargv", ""},
       ProcessOptions{.environment = {"OS_KEYSTONE_CONFIG_FILES=" + (dir_ / "keystone.conf"), "OS_KEYSTONE_CONFIG_DIR=" + dir_.path()},
                      .stdout_path = dir_ / "log",
