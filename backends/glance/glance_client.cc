@@ -2,28 +2,15 @@
 
 #include <fmt/format.h>
 
+#include "backends/http/handlers.h"
+
 namespace glintfs {
 namespace {
 
 constexpr size_t kMaxImage = 1 << 20;
 constexpr size_t kMaxPage = 32 << 20;  // 1000 images with 32 KiB of properties each
 
-// Keeps the body of a 200.
-class KeepBody final : public HttpHandler {
- public:
-  explicit KeepBody(size_t limit) : limit_(limit) {}
-  Result<bool> OnHeaders(const OriginResponse& response) override { return response.status == 200; }
-  Result<bool> OnBody(std::span<const std::byte> data) override {
-    if (body_.size() + data.size() > limit_) return Error{Errc::kInvalid, "the answer is too long to be one of Glance"};
-    body_.append(reinterpret_cast<const char*>(data.data()), data.size());
-    return true;
-  }
-  const std::string& body() const { return body_; }
-
- private:
-  const size_t limit_;
-  std::string body_;
-};
+const Error kTooLong{Errc::kInvalid, "the answer is too long to be one of Glance"};
 
 template <typename T>
 Result<T> Named(Result<T> parsed, const OriginRequest& request) {
@@ -58,7 +45,7 @@ Result<OriginRequest> GlanceClient::Request(const std::string& path, const std::
 Result<std::optional<ImageRecord>> GlanceClient::Show(const std::string& id, std::stop_token stop) {
   GLINTFS_ASSIGN(OriginRequest request, Request("images/" + id, "", stop));
   request.headers = {"Accept: application/json"};
-  KeepBody keep(kMaxImage);
+  KeepBody keep(kMaxImage, kTooLong);
   GLINTFS_ASSIGN(const OriginResponse response, http_.Perform(request, keep, stop));
   if (response.status == 404 || response.status == 410) return std::optional<ImageRecord>();
   if (response.status != 200) return StatusError(request, response);
@@ -70,7 +57,7 @@ Result<std::optional<ImageRecord>> GlanceClient::Show(const std::string& id, std
 Result<std::optional<ImagePage>> GlanceClient::TryList(const std::string& query, std::stop_token stop) {
   GLINTFS_ASSIGN(OriginRequest request, Request("images", query, stop));
   request.headers = {"Accept: application/json"};
-  KeepBody keep(kMaxPage);
+  KeepBody keep(kMaxPage, kTooLong);
   GLINTFS_ASSIGN(const OriginResponse response, http_.Perform(request, keep, stop));
   if (response.status == 400) return std::optional<ImagePage>();
   if (response.status != 200) return StatusError(request, response);

@@ -16,7 +16,7 @@
 
 #include <algorithm>
 
-#include "backends/http/range.h"
+#include "backends/http/handlers.h"
 
 namespace glintfs {
 namespace {
@@ -25,7 +25,7 @@ class FetchHandler final : public HttpHandler {
  public:
   FetchHandler(const GlanceClient& client, const OriginRequest& request, Extent extent, uint64_t size, bool by_range,
                const std::string& md5, DataSink& sink)
-      : client_(client), request_(request), extent_(extent), size_(size), by_range_(by_range), md5_(md5), sink_(sink) {}
+      : client_(client), request_(request), by_range_(by_range), md5_(md5), body_(extent, size, sink) {}
 
   Result<bool> OnHeaders(const OriginResponse& response) override {
     if (by_range_ && (response.status == 400 || response.status == 501)) {
@@ -35,20 +35,15 @@ class FetchHandler final : public HttpHandler {
     if (response.status != 200 && response.status != 206) return Meaning(response);
     const std::string md5 = response.headers.Find("content-md5").value_or("");
     if (!md5_.empty() && !md5.empty() && md5 != md5_) return Failure(Errc::kStale, "the image's checksum has changed", response.status);
-    GLINTFS_ASSIGN(const RangeAnswer answer, CheckRangeAnswer(request_, response, extent_, size_, ""));
-    whole_image_ = answer == RangeAnswer::kPrefix;
+    GLINTFS_ASSIGN(const RangeAnswer answer, CheckRangeAnswer(request_, response, body_.extent(), body_.size(), ""));
+    body_.Begin(answer);
     return true;
   }
 
-  Result<bool> OnBody(std::span<const std::byte> data) override {
-    if (whole_image_) data = data.first(static_cast<size_t>(std::min<uint64_t>(data.size(), extent_.length - passed_)));
-    passed_ += data.size();
-    if (!sink_.Write(data)) return false;
-    return !(whole_image_ && passed_ == extent_.length && extent_.length < size_);
-  }
+  Result<bool> OnBody(std::span<const std::byte> data) override { return body_.Write(data); }
 
   bool no_ranges() const { return no_ranges_; }
-  bool whole_image() const { return whole_image_; }
+  bool whole_image() const { return body_.is_prefix(); }
 
  private:
   Error Failure(Errc code, std::string_view meaning, long status) const {
@@ -64,14 +59,10 @@ class FetchHandler final : public HttpHandler {
 
   const GlanceClient& client_;
   const OriginRequest& request_;
-  const Extent extent_;
-  const uint64_t size_;
   const bool by_range_;
   const std::string& md5_;
-  DataSink& sink_;
-  uint64_t passed_ = 0;
+  ExtentBody body_;
   bool no_ranges_ = false;
-  bool whole_image_ = false;
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "backends/http/handlers.h"
 #include "backends/http/http_reader.h"
 #include "backends/http/listing.h"
 #include "backends/http/range.h"
@@ -18,28 +19,6 @@ namespace {
 
 constexpr size_t kMaxListing = 64 << 20;   // bytes
 constexpr size_t kMaxRangeless = 10'000;
-
-// For requests of which only the headers matter.
-class IgnoreBody final : public HttpHandler {
- public:
-  Result<bool> OnHeaders(const OriginResponse&) override { return false; }
-  Result<bool> OnBody(std::span<const std::byte>) override { return false; }
-};
-
-// Keeps the body of a 200.
-class KeepBody final : public HttpHandler {
- public:
-  Result<bool> OnHeaders(const OriginResponse& response) override { return response.status == 200; }
-  Result<bool> OnBody(std::span<const std::byte> data) override {
-    if (body_.size() + data.size() > kMaxListing) return Error{Errc::kNotSupported, "the listing is too long"};
-    body_.append(reinterpret_cast<const char*>(data.data()), data.size());
-    return true;
-  }
-  const std::string& body() const { return body_; }
-
- private:
-  std::string body_;
-};
 
 bool IsSuccess(const OriginResponse& response) { return response.status >= 200 && response.status < 300; }
 bool IsMissing(const OriginResponse& response) { return response.status == 404 || response.status == 410; }
@@ -155,7 +134,7 @@ Result<Listing> HttpBackend::DoList(std::string_view directory, std::string_view
                             .url = DirectoryUrl(directory),
                             .headers = {"Accept: application/json, text/html;q=0.9, */*;q=0.1"},
                             .stop_at_directory = false};
-  KeepBody keep;
+  KeepBody keep(kMaxListing, {Errc::kNotSupported, "the listing is too long"});
   GLINTFS_ASSIGN(const OriginResponse response, client_->Perform(request, keep, stop));
   if (response.status == 403)
     return Error{Errc::kNotSupported, fmt::format("{}: the server refuses to list", HttpClient::Describe(request))};

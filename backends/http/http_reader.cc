@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "backends/http/range.h"
+#include "backends/http/handlers.h"
 
 namespace glintfs {
 namespace {
@@ -15,36 +15,25 @@ namespace {
 class FetchHandler final : public HttpHandler {
  public:
   FetchHandler(const OriginRequest& request, Extent extent, uint64_t size, const std::string& version, DataSink& sink)
-      : request_(request), extent_(extent), size_(size), version_(version), sink_(sink) {}
+      : request_(request), version_(version), body_(extent, size, sink) {}
 
   Result<bool> OnHeaders(const OriginResponse& response) override {
     refuses_ranges_ = RefusesRanges(response.headers);
-    GLINTFS_ASSIGN(const RangeAnswer answer, CheckRangeAnswer(request_, response, extent_, size_, version_));
-    whole_object_ = answer == RangeAnswer::kPrefix;
+    GLINTFS_ASSIGN(const RangeAnswer answer, CheckRangeAnswer(request_, response, body_.extent(), body_.size(), version_));
+    body_.Begin(answer);
     return true;
   }
 
-  Result<bool> OnBody(std::span<const std::byte> data) override {
-    if (whole_object_)
-      data = data.first(static_cast<size_t>(std::min<uint64_t>(data.size(), extent_.length - passed_)));
-    passed_ += data.size();
-    if (!sink_.Write(data)) return false;
-    // Cut off only where more would follow: an exact answer ends by itself and leaves the connection in good order.
-    return !(whole_object_ && passed_ == extent_.length && extent_.length < size_);
-  }
+  Result<bool> OnBody(std::span<const std::byte> data) override { return body_.Write(data); }
 
   bool refuses_ranges() const { return refuses_ranges_; }
-  bool whole_object() const { return whole_object_; }
+  bool whole_object() const { return body_.is_prefix(); }
 
  private:
   const OriginRequest& request_;
-  const Extent extent_;
-  const uint64_t size_;
   const std::string& version_;
-  DataSink& sink_;
-  uint64_t passed_ = 0;
+  ExtentBody body_;
   bool refuses_ranges_ = false;
-  bool whole_object_ = false;
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "backends/http/handlers.h"
 #include "fs/base/log.h"
 
 namespace glintfs {
@@ -21,17 +22,6 @@ constexpr Nanos kPause = std::chrono::seconds(10);  // after a failure
 constexpr size_t kRenewals = 3;                     // at most, for refused tokens, within
 constexpr Nanos kRenewalWindow = std::chrono::seconds(30);
 constexpr Nanos kGlance = std::chrono::milliseconds(200);  // how often a waiting call looks at its stop_token
-
-class KeepAnswer final : public HttpHandler {
- public:
-  Result<bool> OnHeaders(const OriginResponse& response) override { return response.status == 200 || response.status == 201; }
-  Result<bool> OnBody(std::span<const std::byte> data) override {
-    if (body.size() + data.size() > kMaxAnswer) return Error{Errc::kInvalid, "the answer is too long to be a token's"};
-    body.append(reinterpret_cast<const char*>(data.data()), data.size());
-    return true;
-  }
-  std::string body;
-};
 
 Authorizer::Credentials TokenCredentials(const std::string& token) {
   HttpCredentials credentials;
@@ -184,7 +174,7 @@ Result<KeystoneAuth::TokenPtr> KeystoneAuth::LogIn(std::stop_token stop) {
                               .url = std::move(url),
                               .headers = {"Content-Type: application/json", "Accept: application/json"},
                               .post = MakeTokenRequest(config_)};
-  KeepAnswer keep;
+  KeepBody keep(kMaxAnswer, {Errc::kInvalid, "the answer is too long to be a token's"});
   GLINTFS_ASSIGN(const OriginResponse response, client_.Perform(request, keep, std::move(stop)));
   const Nanos now = clock_.Now();
   if (response.status != 200 && response.status != 201) return Refusal(response);
@@ -193,7 +183,7 @@ Result<KeystoneAuth::TokenPtr> KeystoneAuth::LogIn(std::stop_token stop) {
   };
   const std::string text = response.headers.Find("x-subject-token").value_or("");
   if (!IsToken(text)) return wrong("the answer has no usable X-Subject-Token");
-  auto answer = ParseTokenAnswer(keep.body, clock_.WallNow());
+  auto answer = ParseTokenAnswer(keep.body(), clock_.WallNow());
   if (!answer) return wrong(answer.error().message);
 
   auto token = std::make_shared<Token>();

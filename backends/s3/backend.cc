@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "backends/http/handlers.h"
 #include "backends/http/range.h"
 #include "backends/s3/answer.h"
 #include "backends/s3/body.h"
@@ -18,13 +19,6 @@
 
 namespace glintfs {
 namespace {
-
-// For requests of which only the headers matter.
-class IgnoreBody final : public HttpHandler {
- public:
-  Result<bool> OnHeaders(const OriginResponse&) override { return false; }
-  Result<bool> OnBody(std::span<const std::byte>) override { return false; }
-};
 
 constexpr std::string_view kAccessDenied = "AccessDenied";
 

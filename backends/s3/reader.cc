@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "backends/http/range.h"
+#include "backends/http/handlers.h"
 #include "backends/s3/answer.h"
 #include "backends/s3/body.h"
 
@@ -15,24 +15,19 @@ namespace {
 class FetchHandler final : public HttpHandler {
  public:
   FetchHandler(const OriginRequest& request, Extent extent, uint64_t size, const std::string& version, DataSink& sink)
-      : request_(request), extent_(extent), size_(size), version_(version), sink_(sink) {}
+      : request_(request), version_(version), body_(extent, size, sink) {}
 
   Result<bool> OnHeaders(const OriginResponse& response) override {
     failed_ = response.status != 200 && response.status != 206;
     if (failed_) return error_.OnHeaders(response);
-    GLINTFS_ASSIGN(const RangeAnswer answer, CheckRangeAnswer(request_, response, extent_, size_, HttpPartOf(version_)));
+    GLINTFS_ASSIGN(const RangeAnswer answer, CheckRangeAnswer(request_, response, body_.extent(), body_.size(), HttpPartOf(version_)));
     GLINTFS_TRY(CheckVersionId(response.headers, version_));
-    whole_object_ = answer == RangeAnswer::kPrefix;
+    body_.Begin(answer);
     return true;
   }
 
   Result<bool> OnBody(std::span<const std::byte> data) override {
-    if (failed_) return error_.OnBody(data);
-    if (whole_object_) data = data.first(static_cast<size_t>(std::min<uint64_t>(data.size(), extent_.length - passed_)));
-    passed_ += data.size();
-    if (!sink_.Write(data)) return false;
-    // Cut off only where more would follow: an exact answer ends by itself and leaves the connection in good order.
-    return !(whole_object_ && passed_ == extent_.length && extent_.length < size_);
+    return failed_ ? error_.OnBody(data) : body_.Write(data);
   }
 
   bool failed() const { return failed_; }
@@ -40,12 +35,8 @@ class FetchHandler final : public HttpHandler {
 
  private:
   const OriginRequest& request_;
-  const Extent extent_;
-  const uint64_t size_;
   const std::string& version_;
-  DataSink& sink_;
-  uint64_t passed_ = 0;
-  bool whole_object_ = false;
+  ExtentBody body_;
   bool failed_ = false;
   KeepS3Body error_;
 };

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "backends/http/handlers.h"
 #include "backends/swift/answer.h"
 #include "fs/base/percent.h"
 
@@ -9,27 +10,6 @@ namespace glintfs {
 namespace {
 
 constexpr size_t kMaxPage = 16 << 20;
-
-class IgnoreBody final : public HttpHandler {
- public:
-  Result<bool> OnHeaders(const OriginResponse&) override { return false; }
-  Result<bool> OnBody(std::span<const std::byte>) override { return false; }
-};
-
-// Keeps the body of a 200.
-class KeepPage final : public HttpHandler {
- public:
-  Result<bool> OnHeaders(const OriginResponse& response) override { return response.status == 200; }
-  Result<bool> OnBody(std::span<const std::byte> data) override {
-    if (body_.size() + data.size() > kMaxPage) return Error{Errc::kInvalid, "a page of the listing is too long"};
-    body_.append(reinterpret_cast<const char*>(data.data()), data.size());
-    return true;
-  }
-  const std::string& body() const { return body_; }
-
- private:
-  std::string body_;
-};
 
 std::string QueryText(const SwiftAccount::Query& query, int limit) {
   std::string text = "format=json";
@@ -68,7 +48,7 @@ Result<std::vector<SwiftEntry>> SwiftAccount::List(std::string_view container, c
   GLINTFS_ASSIGN(OriginRequest request, Request(container, "", stop));
   const int limit = query.limit > 0 ? query.limit : server_sets_limit_ ? 0 : page_limit_;
   request.url.query = QueryText(query, limit);
-  KeepPage page;
+  KeepBody page(kMaxPage, {Errc::kInvalid, "a page of the listing is too long"});
   GLINTFS_ASSIGN(const OriginResponse response, http_.Perform(request, page, stop));
   if (response.status == 412 && limit > 1) {
     server_sets_limit_ = true;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "backends/http/handlers.h"
 #include "backends/http/settings.h"
 #include "backends/openstack/cloud_settings.h"
 
@@ -14,12 +15,6 @@ namespace {
 constexpr size_t kMaxToken = 64 << 10;
 constexpr Nanos kLongestMargin = std::chrono::minutes(1);
 constexpr Nanos kLook = std::chrono::milliseconds(100);  // how often somebody who waits looks whether to stop
-
-class IgnoreBody final : public HttpHandler {
- public:
-  Result<bool> OnHeaders(const OriginResponse&) override { return false; }
-  Result<bool> OnBody(std::span<const std::byte>) override { return false; }
-};
 
 // Read when a source is set up, before there are threads that could change it.
 std::string Environment(const char* name) {

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "backends/http/range.h"
+#include "backends/http/handlers.h"
 #include "backends/swift/answer.h"
 
 namespace glintfs {
@@ -24,7 +24,7 @@ struct Part {
 class ObjectHandler final : public HttpHandler {
  public:
   ObjectHandler(const SwiftAccount& account, const OriginRequest& request, const Part& part, DataSink& sink)
-      : account_(account), request_(request), part_(part), sink_(sink) {}
+      : account_(account), request_(request), part_(part), body_(part.extent, part.size, sink) {}
 
   Result<bool> OnHeaders(const OriginResponse& response) override {
     if (response.status != 200 && response.status != 206) return account_.StatusError(request_, response);
@@ -33,30 +33,25 @@ class ObjectHandler final : public HttpHandler {
     if (*version != part_.version)
       return Error{Errc::kStale, fmt::format("{}: the object has changed", HttpClient::Describe(request_))};
     GLINTFS_ASSIGN(const RangeAnswer answer, CheckRangeAnswer(request_, response, part_.extent, part_.size, ""));
-    is_prefix_ = answer == RangeAnswer::kPrefix;
+    body_.Begin(answer);
     return true;
   }
 
   Result<bool> OnBody(std::span<const std::byte> data) override {
-    if (is_prefix_)
-      data = data.first(static_cast<size_t>(std::min<uint64_t>(data.size(), part_.extent.length - passed_)));
-    passed_ += data.size();
-    enough_ = !sink_.Write(data);
-    if (passed_ > part_.extent.length) return Error{Errc::kInvalid, HttpClient::Describe(request_) + ": more bytes than asked for"};
-    return !enough_ && !(is_prefix_ && passed_ == part_.extent.length && part_.extent.length < part_.size);
+    // A segment's end is not the extent's: the front door would take what is too much for the next one's.
+    if (!body_.is_prefix() && data.size() > part_.extent.length - body_.passed())
+      return Error{Errc::kInvalid, HttpClient::Describe(request_) + ": more bytes than asked for"};
+    return body_.Write(data);
   }
 
-  uint64_t passed() const { return passed_; }
-  bool enough() const { return enough_; }
+  uint64_t passed() const { return body_.passed(); }
+  bool enough() const { return body_.enough(); }
 
  private:
   const SwiftAccount& account_;
   const OriginRequest& request_;
   const Part& part_;
-  DataSink& sink_;
-  uint64_t passed_ = 0;
-  bool is_prefix_ = false;
-  bool enough_ = false;
+  ExtentBody body_;
 };
 
 // False when the sink has enough.
