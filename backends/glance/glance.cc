@@ -1,6 +1,6 @@
 // What a source means:
 //
-//   glance://host[:port][/prefix]        the API at http://host:port/prefix/v2/, port 9292 when none is given; glance+https: over TLS
+//   glance://host[:port][/prefix]        the API at http://host:port/prefix/v2/, port 9292 when none is given; glance+https: by TLS
 //   glance://                            where the catalogue says, with the login of the settings
 #include "backends/glance/glance.h"
 
@@ -43,8 +43,10 @@ Result<std::unique_ptr<Backend>> MakeGlance(std::string_view source, const Backe
   std::string name;
   if (rest.empty() || rest == "/") {
     if (!auth) {
-      return Error{Errc::kInvalid, fmt::format("{}: without a host, Glance is looked up in the catalogue of Keystone, and nothing says "
-                                               "how to log in: set cloud=, OS_CLOUD or the OS_* variables", source)};
+      return Error{Errc::kInvalid,
+                   fmt::format("{}: without a host, Glance is looked up in the catalogue of Keystone, and nothing says "
+                               "how to log in: set cloud=, OS_CLOUD or the OS_* variables",
+                               source)};
     }
     name = SourceOf(auth->identity());
   } else {

@@ -60,7 +60,8 @@ Result<std::vector<ImageRecord>> NextPage(GlanceClient& client, Cursor& cursor, 
   if (!page) return Error{Errc::kUnavailable, "the images of Glance change too quickly to be listed: try again"};
 
   std::vector<std::string> last;
-  for (auto image = page->images.rbegin(); image != page->images.rend() && last.size() < kMarkers; ++image) last.push_back(image->id);
+  for (auto image = page->images.rbegin(); image != page->images.rend() && last.size() < kMarkers; ++image)
+    last.push_back(image->id);
   const bool stuck = !last.empty() && !cursor.markers.empty() && last.front() == cursor.markers.front();
   if (page->more && (last.empty() || stuck || ++cursor.page > kMaxPages))
     return Error{Errc::kInvalid, "the listing of Glance has no end"};
@@ -109,7 +110,8 @@ Result<NameInfo> GlanceBackend::StatByName(const std::string& shown, std::stop_t
     if (image && image->active() && image->name == split->name) return InfoFrom(*image, true);
   }
   // "eq:" makes it a name whatever it begins with. Databases that do not tell upper from lower case find more than was asked for.
-  GLINTFS_ASSIGN(ImagePage page, client_->List(fmt::format("limit=1000&status=active&name=eq:{}", PercentEncode(shown)), std::move(stop)));
+  GLINTFS_ASSIGN(ImagePage page,
+                 client_->List(fmt::format("limit=1000&status=active&name=eq:{}", PercentEncode(shown)), std::move(stop)));
   std::erase_if(page.images, [&](const ImageRecord& image) { return !image.active() || image.name != shown; });
   if (page.images.empty()) return NotFound(shown);
   if (page.images.size() > 1)

@@ -83,7 +83,8 @@ Error GlanceClient::StatusError(const OriginRequest& request, const OriginRespon
   if (status == 401 && auth_)
     return error(Errc::kAccessDenied, fmt::format("Glance refuses {}, or cannot ask Keystone about it", auth_->DescribeLogin()));
   if (status == 401) return error(Errc::kAccessDenied, "a login is needed: set cloud=, OS_CLOUD or the OS_* variables");
-  if (status == 403) return error(Errc::kAccessDenied, auth_ ? auth_->DescribeLogin() + " may not do that" : "nobody may do that without a login");
+  if (status == 403)
+    return error(Errc::kAccessDenied, auth_ ? auth_->DescribeLogin() + " may not do that" : "nobody may do that without a login");
   if (status == 404 || status == 410) return error(Errc::kNotFound, "no such thing there: is that a Glance?");
   if (status == 300) return error(Errc::kInvalid, "that is no Image API v2");
   return glintfs::StatusError(request, response);

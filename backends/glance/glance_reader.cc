@@ -1,15 +1,15 @@
 // The answers that carry data say nothing of a version but Content-MD5, the checksum of the whole image. That is enough, with one
 // question beforehand:
 //
-//   * the data of an active image never changes: Glance has no request that replaces it, and an id is not given out again (a deleted
-//     image keeps its row, so that a second image of that id is refused) until an administrator purges the database;
-//   * so the image is asked for once per reader, and must be active and of the version that is wanted; from then on its MD5 is known,
-//     and an answer with another one, after a purge or from another Glance behind the same address, is stale;
+//   * the data of an active image never changes: Glance has no request that replaces it, and an id is not given out again until an
+//     administrator purges the database (a deleted image keeps its row, so that a second image of that id is refused);
+//   * so the image is asked for once per reader, and must be active and of the version that is wanted; from then on its MD5 is
+//     known, and an answer with another one, after a purge or from another Glance behind the same address, is stale;
 //   * an image that Glance has no MD5 of (its data was put into the store by others) has the version of its last change, and is
 //     trusted for as long as the reader lives.
 //
-// Stores that have no ranges (rbd, s3, swift, http) make Glance answer 400 to them; the image is then asked for as a whole, from the
-// start. RangelessNames keeps that, as one such answer costs a round trip.
+// Stores that have no ranges (rbd, s3, swift, http) make Glance answer 400 to them; the image is then asked for as a whole, from
+// the start. RangelessNames keeps that, as one such answer costs a round trip.
 #include "backends/glance/glance_reader.h"
 
 #include <fmt/format.h>
@@ -34,7 +34,8 @@ class FetchHandler final : public HttpHandler {
     }
     if (response.status != 200 && response.status != 206) return Meaning(response);
     const std::string md5 = response.headers.Find("content-md5").value_or("");
-    if (!md5_.empty() && !md5.empty() && md5 != md5_) return Failure(Errc::kStale, "the image's checksum has changed", response.status);
+    if (!md5_.empty() && !md5.empty() && md5 != md5_)
+      return Failure(Errc::kStale, "the image's checksum has changed", response.status);
     GLINTFS_ASSIGN(const RangeAnswer answer, CheckRangeAnswer(request_, response, body_.extent(), body_.size(), ""));
     body_.Begin(answer);
     return true;
@@ -102,7 +103,8 @@ Result<std::string> GlanceReader::CheckVersion(std::stop_token stop) {
   return *md5_;
 }
 
-Result<GlanceReader::Answer> GlanceReader::Get(Extent extent, bool by_range, const std::string& md5, DataSink& sink, std::stop_token stop) {
+Result<GlanceReader::Answer> GlanceReader::Get(Extent extent, bool by_range, const std::string& md5, DataSink& sink,
+                                               std::stop_token stop) {
   GLINTFS_ASSIGN(OriginRequest request, client_->DataRequest(id_.name, stop));
   if (by_range) request.headers.push_back(RangeHeader(extent));
   FetchHandler handler(*client_, request, extent, size(), by_range, md5, sink);

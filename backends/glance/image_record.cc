@@ -52,7 +52,8 @@ bool IsImageKey(const std::string& key) {
 }  // namespace
 
 Result<ImageRecord> ParseImage(std::string_view body) {
-  GLINTFS_ASSIGN(const json object, ParseBoundedJson(body, [](int depth, const std::string& key) { return depth == 1 && IsImageKey(key); }));
+  GLINTFS_ASSIGN(const json object,
+                 ParseBoundedJson(body, [](int depth, const std::string& key) { return depth == 1 && IsImageKey(key); }));
   ImageRecord image = RecordFrom(object);
   if (!IsUuid(image.id) || image.status.empty()) return Error{Errc::kInvalid, "the answer is no image of Glance"};
   return image;

@@ -1,5 +1,5 @@
-// The depth is counted before the parser sees the text: one pass over the bytes, strings skipped. Wrong JSON may be counted wrongly,
-// but never as less deep than a parser could go, as only brackets outside of strings nest.
+// The depth is counted before the parser sees the text: one pass over the bytes, strings skipped. Wrong JSON may be counted
+// wrongly, but never as less deep than a parser could go, as only brackets outside of strings nest.
 #include "backends/openstack/bounded_json.h"
 
 #include <algorithm>

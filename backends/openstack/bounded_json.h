@@ -10,8 +10,8 @@
 
 namespace glintfs {
 
-// kInvalid when it does not parse, is no object, or is nested deeper than `max_depth`. `wanted` is asked for the key of every member
-// at `depth` (1: of the outermost object): what it refuses is parsed and forgotten, however large. Empty: all is kept.
+// kInvalid when it does not parse, is no object, or is nested deeper than `max_depth`. `wanted` is asked for the key of every
+// member at `depth` (1: of the outermost object): what it refuses is parsed and forgotten, however large. Empty: all is kept.
 using WantedKey = std::function<bool(int depth, const std::string& key)>;
 Result<nlohmann::json> ParseBoundedJson(std::string_view text, const WantedKey& wanted = {}, int max_depth = 32);
 

@@ -1,7 +1,8 @@
 // The first of a kind of file wins, and clouds.yaml and secure.yaml are looked for independently:
 //
-//   clouds.yaml    clouds_file= alone, else $OS_CLIENT_CONFIG_FILE, ./, $XDG_CONFIG_HOME/openstack/, ~/.config/openstack/, /etc/openstack/
-//   secure.yaml    beside clouds_file=, $OS_CLIENT_SECURE_FILE, then the same directories; its entry is laid over that of clouds.yaml
+//   clouds.yaml    clouds_file= alone, else $OS_CLIENT_CONFIG_FILE, ./, $XDG_CONFIG_HOME/openstack/, ~/.config/openstack/,
+//                  /etc/openstack/
+//   secure.yaml    beside clouds_file=, $OS_CLIENT_SECURE_FILE, then the same directories; its entry is laid over the other
 //   clouds-public.yaml   what a `profile:` of an entry means, laid under it
 //
 // The OS_* variables are a cloud of their own ("envvars") and are not mixed with an entry: a password must not go to another cloud.
@@ -133,7 +134,8 @@ Result<CloudSettings> FromFiles(const BackendOptions& options, const std::string
   GLINTFS_ASSIGN(const YamlFile clouds, Load(path));
   GLINTFS_ASSIGN(const YamlFile secure, Load(FindFile(Environment("OS_CLIENT_SECURE_FILE"), given, "secure")));
   if (clouds.path.empty())
-    return Error{Errc::kInvalid, fmt::format("cloud '{}' is asked for, and there is no clouds.yaml: name it in clouds_file=", name)};
+    return Error{Errc::kInvalid,
+                 fmt::format("cloud '{}' is asked for, and there is no clouds.yaml: name it in clouds_file=", name)};
   const YAML::Node entry = Child(Child(clouds.root, "clouds"), name);
   const YAML::Node secret_entry = Child(Child(secure.root, "clouds"), name);
   if (!entry.IsDefined() && !secret_entry.IsDefined())

@@ -12,8 +12,8 @@
 namespace glintfs {
 
 struct CloudSettings {
-  // Keys in lower case with '_' for '-', without "OS_": "auth_url", "region_name". What stands under `auth:` goes before what stands
-  // beside it. May hold secrets: must not be printed.
+  // Keys in lower case with '_' for '-', without "OS_": "auth_url", "region_name". What stands under `auth:` goes before what
+  // stands beside it. May hold secrets: must not be printed.
   std::map<std::string, std::string> values;
   std::string where;  // "cloud 'x' of /etc/openstack/clouds.yaml" or "the OS_* variables", for messages
 

@@ -1,7 +1,7 @@
 // Times are intervals of the monotonic clock, made from Keystone's own two times, so that clocks that differ do no harm.
 //
-// A login that is refused is not tried again at once: clouds lock accounts after a few wrong passwords, and every read of a mount would
-// be one. Nor are tokens thrown away without end, for a service that refuses them all.
+// A login that is refused is not tried again at once: clouds lock accounts after a few wrong passwords, and every read of a mount
+// would be one. Nor are tokens thrown away without end, for a service that refuses them all.
 #include "backends/openstack/keystone.h"
 
 #include <fmt/format.h>
@@ -209,8 +209,10 @@ Error KeystoneAuth::Refusal(const OriginResponse& response) const {
                              token ? "it is wrong or has expired: get a new one"
                                    : "check its secret, its name, and the domain and project it is asked for"));
   }
-  if (status == 403) return error(Errc::kAccessDenied, config_.Describe() + " may not log in there: check the project and its roles");
-  if (status == 400) return error(Errc::kInvalid, "the login makes no sense to it: check the names, domains and scope of " + config_.where);
+  if (status == 403)
+    return error(Errc::kAccessDenied, config_.Describe() + " may not log in there: check the project and its roles");
+  if (status == 400)
+    return error(Errc::kInvalid, "the login makes no sense to it: check the names, domains and scope of " + config_.where);
   if (status == 408 || status == 429 || status >= 500) return error(Errc::kUnavailable, "no login for now");
   return error(Errc::kInvalid, "that is no Keystone v3: check auth_url in " + config_.where);
 }

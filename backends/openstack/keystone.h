@@ -4,8 +4,8 @@
 //       ▲                 │                                   │
 //       └──── Renew(401) ─┴───────────────────────────────────┘
 //
-// One call at a time logs in, in its own thread; the others go on with the token that is due, or wait for the outcome where there is
-// none. A failure is everybody's who waited, except that a login that was cancelled is taken over by the next. Thread-safe.
+// One call at a time logs in, in its own thread; the others go on with the token that is due, or wait for the outcome where there
+// is none. A failure is everybody's who waited, except that a login that was cancelled is taken over by the next. Thread-safe.
 #pragma once
 
 #include <deque>

@@ -21,8 +21,8 @@ struct CloudIdentity {
 // A login: gives the token that requests carry (X-Auth-Token), and knows where services are. Thread-safe.
 class OpenStackAuth : public Authorizer {
  public:
-  // The URL of a service ("image", "object-store") in the region and interface of the settings, ending with '/'. Logs in if need be.
-  // kInvalid with what there is when the catalogue has none.
+  // The URL of a service ("image", "object-store") in the region and interface of the settings, ending with '/'. Logs in if need
+  // be. kInvalid with what there is when the catalogue has none.
   virtual Result<HttpUrl> Endpoint(std::string_view service, std::stop_token stop) = 0;
 
   virtual CloudIdentity identity() const = 0;
@@ -30,12 +30,13 @@ class OpenStackAuth : public Authorizer {
   // The authority that signed the cloud's certificates, for the services' clients too: PEM file, empty: the system's.
   virtual const std::string& ca_file() const = 0;
 
-  // What a refused token or password belongs to and what to look at, for errors of services: "user demo of cloud x (…/clouds.yaml)".
+  // What a refused token or password belongs to and what to look at, for errors of services: "user demo of cloud x
+  // (…/clouds.yaml)".
   virtual std::string DescribeLogin() const = 0;
 };
 
-// Null when nothing says how to log in. Contacts nothing. kInvalid for a clouds.yaml that does not parse, an entry that is not in it,
-// a way to log in that is not known here, or a setting that is missing.
+// Null when nothing says how to log in. Contacts nothing. kInvalid for a clouds.yaml that does not parse, an entry that is not in
+// it, a way to log in that is not known here, or a setting that is missing.
 Result<std::shared_ptr<OpenStackAuth>> MakeOpenStackAuth(const BackendOptions& options);
 
 }  // namespace glintfs

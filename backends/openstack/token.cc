@@ -104,19 +104,21 @@ Result<HttpUrl> FindEndpoint(const std::vector<CatalogEntry>& catalog, std::stri
     return Error{Errc::kInvalid, fmt::format("the catalogue's URL of the {} service: {}", service, url.error().message)};
   }
   const std::string where = config.region.empty() ? "" : fmt::format(" in region '{}'", config.region);
-  return Error{Errc::kInvalid, fmt::format("the catalogue of {} has no {} service with the {} interface{}; {}", config.Describe(), service,
-                                           config.interface, where, Contents(catalog))};
+  return Error{Errc::kInvalid, fmt::format("the catalogue of {} has no {} service with the {} interface{}; {}", config.Describe(),
+                                           service, config.interface, where, Contents(catalog))};
 }
 
 std::optional<Nanos> ParseIsoTime(std::string_view text) {
   const std::string copy(text.substr(0, 40));
   struct tm time {};
   int end = 0;
-  if (std::sscanf(copy.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d%n", &time.tm_year, &time.tm_mon, &time.tm_mday, &time.tm_hour, &time.tm_min,
-                  &time.tm_sec, &end) != 6 || end < 19)
+  if (std::sscanf(copy.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d%n", &time.tm_year, &time.tm_mon, &time.tm_mday, &time.tm_hour,
+                  &time.tm_min, &time.tm_sec, &end) != 6 ||
+      end < 19)
     return std::nullopt;
   const bool sound = time.tm_year >= 1970 && time.tm_mon >= 1 && time.tm_mon <= 12 && time.tm_mday >= 1 && time.tm_mday <= 31 &&
-                     time.tm_hour >= 0 && time.tm_hour < 24 && time.tm_min >= 0 && time.tm_min < 60 && time.tm_sec >= 0 && time.tm_sec <= 60;
+                     time.tm_hour >= 0 && time.tm_hour < 24 && time.tm_min >= 0 && time.tm_min < 60 && time.tm_sec >= 0 &&
+                     time.tm_sec <= 60;
   // Nanoseconds since 1970 end in 2262.
   if (!sound || time.tm_year > 2200) return std::nullopt;
   std::string_view rest = std::string_view(copy).substr(static_cast<size_t>(end));

@@ -1,5 +1,5 @@
-// Glance with its file store, and Keystone: images of the project demo. An id stands for a name; images that are put again are purged
-// before, since Glance never gives out an id twice.
+// Glance with its file store, and Keystone: images of the project demo. An id stands for a name; images that are put again are
+// purged before, since Glance never gives out an id twice.
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <unistd.h>

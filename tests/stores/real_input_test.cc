@@ -1,5 +1,5 @@
-// From end to end: a Glance keeps images in a store of the test, as its users upload them, and the program shows them byte for byte,
-// mounted on the store behind Glance, and on Glance itself.
+// From end to end: a Glance keeps images in a store of the test, as its users upload them, and the program shows them byte for
+// byte, mounted on the store behind Glance, and on Glance itself.
 #ifdef GLINTFS_CEPH
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -141,7 +141,8 @@ TEST_F(RealInput, GlanceOnS3) {
                                                "s3_store_large_object_size = 16", "s3_store_large_object_chunk_size = 8"},
                                      .store_type = "s3"});
   UploadTo(*glance);
-  WriteFile(*dir_ / "keys", fmt::format("[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n", user.access_key, user.secret_key));
+  WriteFile(*dir_ / "keys",
+            fmt::format("[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n", user.access_key, user.secret_key));
   ::chmod((*dir_ / "keys").c_str(), 0600);
   GlintfsMount mount("s3://glance", fmt::format("endpoint={},credentials_file={}", gateway->endpoint(), *dir_ / "keys"));
   mount.Start();

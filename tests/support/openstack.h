@@ -1,12 +1,13 @@
-// Keystone and Glance: real ones on loopback, as children of the test, with their databases in SQLite files of a directory of their own.
+// Keystone and Glance: real ones on loopback, as children of the test, with their databases in SQLite files of a directory of their
+// own.
 //
 //   auto keystone = Keystone::Start();
 //   auto glance = Glance::Start({.keystone = keystone.get()});
 //   glance->Upload({.id = UuidFor("a"), .name = "a"}, "bytes");
 //   keystone->WriteClouds(dir / "clouds.yaml");        // cloud=test
 //
-// Up in some five and three seconds. Both end with the test, also one that is killed. Methods throw std::runtime_error with the server's
-// words. Not thread-safe.
+// Up in some five and three seconds. Both end with the test, also one that is killed. Methods throw std::runtime_error with the
+// server's words. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -15,26 +16,11 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/http_ask.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
 
 namespace glintfs::testing {
-
-// One answer of a server. Any method, unlike HttpClient.
-struct HttpAnswer {
-  long status = 0;
-  std::string body;
-  std::map<std::string, std::string> headers;  // names in lower case
-};
-struct HttpAsk {
-  std::string method = "GET";
-  std::string url;
-  std::vector<std::string> headers;
-  std::string body;
-  std::string file;  // a file to send instead of `body`
-};
-// Status 0 when nothing came.
-HttpAnswer Ask(const HttpAsk& ask);
 
 // A UUID that depends on `text` alone.
 std::string UuidFor(const std::string& text);
@@ -56,7 +42,7 @@ class Keystone {
   struct Credential {
     std::string id, secret;
   };
-  Credential AddApplicationCredential(const std::string& name);  // of demo
+  Credential AddApplicationCredential(const std::string& name, const std::string& role = "member");  // of demo
   std::string Token(const std::string& user);                    // "demo" or "admin", in the project of that name
   // Every token given so far is refused from now on.
   void ExpireTokens();
@@ -110,10 +96,11 @@ class Glance {
   void Create(const GlanceImage& image, const std::string& token = "");
   void Upload(const GlanceImage& image, const std::string& bytes, const std::string& token = "");
   void UploadFile(const GlanceImage& image, const std::string& path, const std::string& token = "");
-  HttpAnswer Request(const std::string& method, const std::string& path, const std::string& token = "", const std::string& body = "");
+  HttpAnswer Request(const std::string& method, const std::string& path, const std::string& token = "",
+                     const std::string& body = "");
 
-  // Images that somebody else put into the store: a file of the file store and rows of the database. `hash` tells whether Glance knows
-  // their checksums.
+  // Images that somebody else put into the store: a file of the file store and rows of the database. `hash` tells whether Glance
+  // knows their checksums.
   struct Planted {
     std::string id, name;
     uint64_t size = 0;
