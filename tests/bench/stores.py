@@ -5,8 +5,6 @@ import os
 import shutil
 import subprocess
 
-import boto3
-
 from bench.measure import GIB, MIB, read_whole, same_start, timed, wait_for
 
 MANY = 2500
@@ -121,6 +119,8 @@ def rados(run):
 
 
 def s3(run):
+    import boto3  # not before scripts/bench has installed it
+
     with Store(run, "s3") as store:
         os.environ["AWS_SHARED_CREDENTIALS_FILE"] = store.options["credentials_file"]
         os.environ.pop("AWS_PROFILE", None)
@@ -156,9 +156,12 @@ def glance(run):
         listing(run, store, "openstack image list", ["openstack", "--os-cloud", store.options["cloud"], "image", "list"])
 
 
+EACH = {"rbd": rbd, "rados": rados, "s3": s3, "swift": swift, "glance": glance}
+
+
 def stores(run):
-    for row in (rbd, rados, s3, swift, glance):
+    for row in EACH.values():
         row(run)
 
 
-ROWS = {"stores": stores}
+ROWS = {"stores": stores, **EACH}
