@@ -1,5 +1,4 @@
-// The login to an OpenStack cloud: what is read, what is asked of Keystone, and what comes of its answers. Against a scripted
-// Keystone first, then against a real one.
+// The login to an OpenStack cloud: what is read of files and variables, what is said to Keystone, and what its answers mean.
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 
