@@ -1,10 +1,17 @@
 // librados writes to stderr and to files of its own, unless told not to; what it has to say is in its error numbers.
+//
+// The end of a process while the cluster hangs: calls that run, and so connections, outlive the backend. The destructors of Ceph's
+// static objects would pull them from under the threads of librados; so they are not run then (EndWithoutDestructors).
 #include "backends/ceph/cluster.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <sstream>
 #include <vector>
 
@@ -59,11 +66,29 @@ Error ConnectError(const CephSettings& settings, rados_t cluster, int err) {
   }
 }
 
+std::atomic<int> open_pools{0};
+
+void EndIfPoolsAreOpen(int status, void*) {
+  if (open_pools == 0) return;
+  std::fflush(nullptr);
+  ::_exit(status);
+}
+
+// For what exit() has still to do. Handlers run in the reverse order, so this one comes before the destructors of whatever Ceph has
+// made until now.
+void EndWithoutDestructors() {
+  static std::once_flag once;
+  std::call_once(once, [] { ::on_exit(EndIfPoolsAreOpen, nullptr); });
+}
+
 }  // namespace
+
+CephPool::CephPool() { ++open_pools; }
 
 CephPool::~CephPool() {
   if (io_ != nullptr) ::rados_ioctx_destroy(io_);
   if (cluster_ != nullptr) ::rados_shutdown(cluster_);
+  --open_pools;
 }
 
 // One attempt to connect, and those who wait for it.
@@ -176,6 +201,7 @@ void Cluster::Close() {
     old.swap(pool_);
   }
   workers_.Close(kCloseWait);
+  if (open_pools != 0) EndWithoutDestructors();
 }
 
 namespace {

@@ -31,7 +31,7 @@ class CephPool {
 
  private:
   friend class Cluster;
-  CephPool() = default;
+  CephPool();
   ~CephPool();
 
   rados_t cluster_ = nullptr;
