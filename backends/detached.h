@@ -1,8 +1,8 @@
 // Detached: a decorator for a backend whose calls the kernel may not come back from (a directory on a network mount whose server is
 // gone). Each call runs on a thread of its own, and whoever waits for it can give up.
 //
-// A call that was given up goes on by itself until the kernel lets it go; what it holds is freed then. At most kMaxThreads can hang
-// at a time; after that calls fail at once with kUnavailable. Thread-safe.
+// A call that was given up goes on by itself until the kernel lets it go; what it holds is freed then. When as many hang as there are
+// workers (workers.h), the next ones wait for one of those, or for their stop_token. Thread-safe.
 #pragma once
 
 #include <memory>

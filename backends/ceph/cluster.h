@@ -19,7 +19,7 @@
 #include <string_view>
 
 #include "backends/ceph/settings.h"
-#include "backends/ceph/workers.h"
+#include "backends/workers.h"
 
 namespace glintfs {
 

@@ -1,4 +1,4 @@
-#include "backends/ceph/workers.h"
+#include "backends/workers.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -34,7 +34,7 @@ uint64_t Workers::Add(const std::shared_ptr<State>& state, std::function<void()>
 }
 
 void Workers::Run(const std::shared_ptr<State>& state) {
-  pthread_setname_np(pthread_self(), "ceph-call");
+  pthread_setname_np(pthread_self(), "backend-call");
   for (;;) {
     std::list<Task> mine;
     {

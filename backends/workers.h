@@ -1,6 +1,6 @@
-// Workers: threads for library calls that block and cannot be cancelled (librados, librbd). A caller that is told to stop leaves the
-// call to its worker, which ends by Ceph's own deadline; so many such calls block no more than kMaxThreads threads, and what waits
-// for one is dropped when its caller leaves.
+// Workers: threads for calls that block and cannot be cancelled: of librados and librbd, and of the kernel on a network mount. A caller
+// that is told to stop leaves the call to its worker, until the library's deadline or the kernel ends it; so many such calls block no
+// more than kMaxThreads threads, and what waits for one is dropped when its caller leaves.
 //
 // Thread-safe. Threads are detached: they hold what they work on by shared pointers and end by themselves when idle.
 #pragma once
