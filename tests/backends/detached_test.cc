@@ -27,8 +27,8 @@ struct Kernel {
 
 class StuckReader final : public ImageReader {
  public:
-  StuckReader(std::shared_ptr<Kernel> kernel, std::unique_ptr<ImageReader> inner)
-      : ImageReader(inner->size()), kernel_(std::move(kernel)), inner_(std::move(inner)) {}
+  StuckReader(std::shared_ptr<Kernel> kernel, std::shared_ptr<FakeBackend> fake, std::unique_ptr<ImageReader> inner)
+      : ImageReader(inner->size()), kernel_(std::move(kernel)), fake_(std::move(fake)), inner_(std::move(inner)) {}
 
  private:
   Result<void> DoFetch(Extent extent, DataSink& sink, std::stop_token) override {
@@ -36,12 +36,13 @@ class StuckReader final : public ImageReader {
     return inner_->Fetch(extent, sink, {});
   }
   const std::shared_ptr<Kernel> kernel_;
+  const std::shared_ptr<FakeBackend> fake_;  // its readers need it, and may outlive the backend
   const std::unique_ptr<ImageReader> inner_;
 };
 
 class StuckBackend final : public Backend {
  public:
-  StuckBackend(std::shared_ptr<Kernel> kernel, std::unique_ptr<FakeBackend> inner)
+  StuckBackend(std::shared_ptr<Kernel> kernel, std::shared_ptr<FakeBackend> inner)
       : Backend(inner->source()), kernel_(std::move(kernel)), inner_(std::move(inner)) {}
 
  private:
@@ -54,20 +55,19 @@ class StuckBackend final : public Backend {
     return inner_->List(directory, cursor, {});
   }
   Result<std::unique_ptr<ImageReader>> DoOpen(const ImageInfo& image, std::stop_token) override {
-    return std::unique_ptr<ImageReader>(std::make_unique<StuckReader>(kernel_, std::move(*inner_->Open(image, {}))));
+    return std::unique_ptr<ImageReader>(
+        std::make_unique<StuckReader>(kernel_, inner_, std::move(*inner_->Open(image, {}))));
   }
   const std::shared_ptr<Kernel> kernel_;
-  const std::unique_ptr<FakeBackend> inner_;
+  const std::shared_ptr<FakeBackend> inner_;
 };
 
 class DetachedTest : public ::testing::Test {
  protected:
   DetachedTest() {
-    auto fake = std::make_unique<FakeBackend>();
-    fake_ = fake.get();
     fake_->Put("a.img", 1'000'000);
     fake_->SetBlockSize(10'000);
-    backend_ = MakeDetached(std::make_unique<StuckBackend>(kernel_, std::move(fake)));
+    backend_ = MakeDetached(std::make_unique<StuckBackend>(kernel_, fake_));
   }
   ~DetachedTest() override {
     kernel_->hangs = false;
@@ -75,7 +75,7 @@ class DetachedTest : public ::testing::Test {
   }
 
   const std::shared_ptr<Kernel> kernel_ = std::make_shared<Kernel>();
-  FakeBackend* fake_;
+  const std::shared_ptr<FakeBackend> fake_ = std::make_shared<FakeBackend>();
   std::unique_ptr<Backend> backend_;
 };
 
