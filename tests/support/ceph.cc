@@ -80,6 +80,17 @@ bool Listens(int port) {
   return connected;
 }
 
+// Every thread of the process: a signal to stop is on its way for a moment, in which an OSD may still answer.
+bool IsStopped(pid_t pid) {
+  std::error_code gone;
+  for (const auto& task : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone)) {
+    const std::string stat = Slurp(task.path() / "stat");
+    const size_t end = stat.rfind(')');
+    if (end != std::string::npos && end + 2 < stat.size() && stat[end + 2] != 'T') return false;
+  }
+  return !gone;
+}
+
 // A connection as client.admin, for one use: a lasting one would have to be mended after each Stop.
 class Admin {
  public:
@@ -317,8 +328,11 @@ void Ceph::Restart() {
 }
 
 void Ceph::Freeze() {
-  for (auto* process : {&parts_->osd, &parts_->monitor})
-    if (*process) (*process)->Signal(SIGSTOP);
+  for (auto* process : {&parts_->osd, &parts_->monitor}) {
+    if (!*process) continue;
+    (*process)->Signal(SIGSTOP);
+    if (!WaitFor([&] { return IsStopped((*process)->pid()); }, kPatience)) throw std::runtime_error("ceph does not stop");
+  }
 }
 
 void Ceph::Thaw() {
