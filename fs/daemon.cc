@@ -49,10 +49,10 @@ FsOptions MakeFsOptions(const Options& options, const std::string& source) {
   return fs;
 }
 
-SessionOptions MakeSessionOptions(const Options& options, const std::string& source) {
+SessionOptions MakeSessionOptions(const Options& options) {
   SessionOptions session;
   session.mountpoint = options.mountpoint;
-  session.fsname = source;
+  session.fsname = options.source;  // as in fstab: mount -a compares the two
   session.allow_other = options.allow_other;
   session.nonempty = options.nonempty;
   session.passthrough = options.passthrough;
@@ -107,7 +107,7 @@ Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::uniqu
   if (!options.control.empty()) {
     GLINTFS_ASSIGN(parts->control, ControlServer::Start(control, *parts->service));
   }
-  GLINTFS_ASSIGN(parts->session, Session::Mount(MakeSessionOptions(options, source), *parts->filesystem));
+  GLINTFS_ASSIGN(parts->session, Session::Mount(MakeSessionOptions(options), *parts->filesystem));
   parts->service->SetPassthrough(parts->session->passthrough_refused());
   parts->cache->SetEventHandler([filesystem = parts->filesystem.get()](Cache::Event event, const ImageInfo& image) {
     if (event == Cache::Event::kSealed) filesystem->OnSealed(image);

@@ -53,6 +53,7 @@ TEST_P(MountContractTest, FilesAreTheImages) {
   EXPECT_TRUE(ReadFile(mount / name) == content.Bytes({0, content.size}));
   EXPECT_TRUE(WaitFor([&] { return IsComplete(mount.State(name)); })) << mount.State(name);
   EXPECT_EQ(ReadErrno(mount / "no-such-image", 0), ENOENT);
+  EXPECT_EQ(RunCommand({"findmnt", "-no", "SOURCE", mount.mountpoint()}).out, store().source() + "\n") << "as it was given";
 }
 
 TEST_P(MountContractTest, WrongCredentialsRefuseTheMount) {
