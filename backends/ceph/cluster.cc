@@ -55,7 +55,8 @@ Error ConnectError(const CephSettings& settings, rados_t cluster, int err) {
       return {Errc::kAccessDenied, fmt::format("{}: the cluster refuses {}", settings.source, Whose(settings, keyring))};
     case ENOENT:
       if (monitors.empty())
-        return {Errc::kInvalid, fmt::format("{}: no monitor is known: name the cluster's ceph.conf with ceph_conf=", settings.source)};
+        return {Errc::kInvalid,
+                fmt::format("{}: no monitor is known: name the cluster's ceph.conf with ceph_conf=", settings.source)};
       return {Errc::kAccessDenied, fmt::format("{}: no key for {}", settings.source, Whose(settings, keyring))};
     case EINVAL:
     case EIO:  // a keyring that does not parse
@@ -107,7 +108,8 @@ Result<void> Cluster::Configure(const CephSettings& settings, rados_t cluster) {
                                              std::strerror(-err))};
   ::rados_conf_parse_env(cluster, nullptr);
   const auto set = [cluster](const char* option, const std::string& value) { ::rados_conf_set(cluster, option, value.c_str()); };
-  for (const char* option : {"log_to_stderr", "err_to_stderr", "log_to_syslog", "err_to_syslog", "log_to_graylog"}) set(option, "false");
+  for (const char* option : {"log_to_stderr", "err_to_stderr", "log_to_syslog", "err_to_syslog", "log_to_graylog"})
+    set(option, "false");
   for (const char* option : {"log_file", "admin_socket"}) set(option, "");
   set("log_max_recent", "1");
   set("client_mount_timeout", Seconds(settings.ask_deadline));
@@ -174,7 +176,8 @@ Error Cluster::Failed(const CephPoolPtr& pool, int err, std::string_view what) {
   bool dead = err == ESHUTDOWN;  // blocklisted
   // librados mends its own connections. This is for what is not foreseen.
   if (err == ETIMEDOUT && silent > 2 * settings_.fetch_deadline + std::chrono::seconds(5)) dead = true;
-  const bool pool_gone = err == ENOENT && ::rados_pool_lookup(pool->cluster(), settings_.pool.c_str()) != ::rados_ioctx_get_id(pool->io());
+  const bool pool_gone =
+      err == ENOENT && ::rados_pool_lookup(pool->cluster(), settings_.pool.c_str()) != ::rados_ioctx_get_id(pool->io());
   if (dead || pool_gone) {
     CephPoolPtr old;
     const MutexLock lock(mu_);

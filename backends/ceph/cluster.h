@@ -5,8 +5,8 @@
 //   ... librados and librbd calls on pool->io(); after an error:
 //   return cluster->Failed(pool, -err, "reading x");
 //
-// librados itself goes on when monitors and OSDs come back. A handle is dead only when the cluster has blocklisted it or nothing has
-// come back over it for long; Failed notices.
+// librados itself goes on when monitors and OSDs come back. A handle is dead only when the cluster has blocklisted it or nothing
+// has come back over it for long; Failed notices.
 //
 // Thread-safe.
 #pragma once

@@ -13,7 +13,8 @@ namespace glintfs {
 namespace {
 
 // The value of word `at`, when it is one of the options `names`: "--id=x", "--id x", "-nx" is not said by anybody.
-std::optional<std::string> ValueOf(const std::vector<std::string>& words, size_t at, std::initializer_list<std::string_view> names) {
+std::optional<std::string> ValueOf(const std::vector<std::string>& words, size_t at,
+                                   std::initializer_list<std::string_view> names) {
   for (const std::string_view name : names) {
     if (words[at] == name && at + 1 < words.size()) return words[at + 1];
     if (words[at].starts_with(std::string(name) + "=")) return words[at].substr(name.size() + 1);

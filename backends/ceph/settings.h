@@ -18,8 +18,8 @@ struct CephSettings {
   Nanos fetch_deadline{0};
 };
 
-// "rbd://pool[/namespace]" with the settings, and with what $CEPH_ARGS (`ceph_args`, may be null) says about them. Looks whether the
-// files named in settings can be read.
+// "rbd://pool[/namespace]" with the settings, and with what $CEPH_ARGS (`ceph_args`, may be null) says about them. Looks whether
+// the files named in settings can be read.
 Result<CephSettings> MakeCephSettings(std::string_view source, std::string_view scheme, const BackendOptions& options,
                                       const char* ceph_args);
 

@@ -127,7 +127,8 @@ class Window {
     }
     if (ready > 0) return ready;
     if (failed < 0) return flight_->source->ErrorOf(static_cast<int>(-failed), stop);
-    return Error{Errc::kStale, fmt::format("read {} of {} bytes: the image became shorter", failed, pieces_.front()->extent.length)};
+    return Error{Errc::kStale,
+                 fmt::format("read {} of {} bytes: the image became shorter", failed, pieces_.front()->extent.length)};
   }
 
   static bool IsGood(const Piece& piece) { return piece.result && *piece.result == static_cast<int64_t>(piece.extent.length); }

@@ -4,8 +4,8 @@
 //                │      └─ Confirm() after they came: what they hold is of the version asked for
 //                └─ sink.Write, then its buffer reads the next piece
 //
-// Left out: to stop a read that is on its way, which librbd cannot. A fetch that is stopped leaves its reads behind; they hold their
-// buffers, and count in the budget, until Ceph's own deadline.
+// Left out: to stop a read that is on its way, which librbd cannot. A fetch that is stopped leaves its reads behind; they hold
+// their buffers, and count in the budget, until Ceph's own deadline.
 #pragma once
 
 #include <condition_variable>
@@ -38,7 +38,8 @@ class PieceDone {
   virtual void Finish(int64_t result) = 0;  // bytes read, or a negative errno
 };
 
-// One version of one image. Held until the last read has ended, so its destructor may run in a callback of librbd: it must not block.
+// One version of one image. Held until the last read has ended, so its destructor may run in a callback of librbd: it must not
+// block.
 class PieceSource {
  public:
   virtual ~PieceSource() = default;

@@ -91,7 +91,11 @@ class RadosSource final : public PieceSource {
 class RadosReader final : public ImageReader {
  public:
   RadosReader(std::shared_ptr<Cluster> cluster, std::shared_ptr<ReadBudget> budget, const ImageInfo& image, uint64_t version)
-      : ImageReader(image.size), cluster_(std::move(cluster)), budget_(std::move(budget)), name_(image.id.name), version_(version) {}
+      : ImageReader(image.size),
+        cluster_(std::move(cluster)),
+        budget_(std::move(budget)),
+        name_(image.id.name),
+        version_(version) {}
 
  private:
   Result<void> DoFetch(Extent extent, DataSink& sink, std::stop_token stop) override {
@@ -106,7 +110,7 @@ class RadosReader final : public ImageReader {
   const uint64_t version_;
 };
 
-// All names, as one page: librados' positions in a listing are of placement groups, and lead back to the same one when it is sought.
+// All names, as one page: what librados gives as a position in a listing is that of a placement group, which is no cursor.
 Result<Listing> ListObjects(Cluster& cluster, const CephPoolPtr& pool, const std::stop_token& stop) {
   rados_list_ctx_t list = nullptr;
   int err = ::rados_nobjects_list_open(pool->io(), &list);
@@ -147,7 +151,8 @@ class RadosBackend final : public Backend {
     // For the root: any object, to hear whether it may be asked for.
     GLINTFS_ASSIGN(const ObjectAnswer stat, StatObject(pool, name.empty() ? "glintfs" : std::string(name), stop));
     if (stat.result == 0 || stat.result == -ENOENT) cluster_->Heard(pool);
-    if (name.empty() && (stat.result == 0 || stat.result == -ENOENT)) return NameInfo{.is_directory = true, .image = {}, .alias = false};
+    if (name.empty() && (stat.result == 0 || stat.result == -ENOENT))
+      return NameInfo{.is_directory = true, .image = {}, .alias = false};
     if (stat.result != 0) return cluster_->Failed(pool, -stat.result, name.empty() ? "the pool" : name);
     if (stat.version == 0) return Error{Errc::kInvalid, fmt::format("{}/{}: no version", source(), name)};
     return NameInfo{.is_directory = false,

@@ -231,7 +231,8 @@ class RbdBackend final : public Backend {
       return shared_->cluster->Failed(pool, ENOENT, "the pool");
     if (stat.result == -ENOENT && !shared_->cluster->settings().name_space.empty()) {
       GLINTFS_TRY(shared_->cluster->workers().Call<void>(
-          "namespace", [cluster = shared_->cluster, pool](std::stop_token) { return CheckNamespace(*cluster, pool); }, std::move(stop)));
+          "namespace", [cluster = shared_->cluster, pool](std::stop_token) { return CheckNamespace(*cluster, pool); },
+          std::move(stop)));
     }
     shared_->cluster->Heard(pool);
     return NameInfo{.is_directory = true, .image = {}, .alias = false};

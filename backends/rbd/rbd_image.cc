@@ -1,6 +1,6 @@
-// librbd rereads a header when a watch tells it to. Images opened read-only have no watch; nothing here relies on what an open image
-// says of its snapshots later. The two calls of the object class used instead, "snapshot_get" and "get_size", are the protocol of
-// every RBD client, the kernel's among them.
+// librbd rereads a header when a watch tells it to. Images opened read-only have no watch; nothing here relies on what an open
+// image says of its snapshots later. The two calls of the object class used instead, "snapshot_get" and "get_size", are what librbd
+// itself asks the OSD of a header.
 #include "backends/rbd/rbd_image.h"
 
 #include <fmt/format.h>
@@ -42,7 +42,8 @@ Error NoVersion(Errc code, const Cluster& cluster, const RbdVersion& version, st
 
 using OpenRbd = std::unique_ptr<void, int (*)(rbd_image_t)>;
 
-Result<std::vector<rbd_snap_info_t>> SnapshotsOf(Cluster& cluster, const CephPoolPtr& pool, rbd_image_t image, std::string_view name) {
+Result<std::vector<rbd_snap_info_t>> SnapshotsOf(Cluster& cluster, const CephPoolPtr& pool, rbd_image_t image,
+                                                 std::string_view name) {
   std::vector<rbd_snap_info_t> snaps(16);
   int count = -ERANGE;
   for (int max = static_cast<int>(snaps.size()); count == -ERANGE && max <= kMaxSnapshots; ) {
@@ -182,8 +183,10 @@ std::optional<RbdVersion> RbdVersion::Parse(std::string_view text) {
 std::optional<RbdSnapshot> ParseRbdSnapshot(std::string_view encoded) {
   constexpr size_t kHeader = 6, kId = kHeader, kKind = kId + 8 + kHeader;
   if (encoded.size() < kKind + 4 || encoded[1] > 1 || encoded[kId + 8 + 1] > 1) return std::nullopt;
-  if (LittleEndian(encoded.substr(2, 4)) > encoded.size() - kHeader || LittleEndian(encoded.substr(kId + 10, 4)) < 4) return std::nullopt;
-  return RbdSnapshot{.id = LittleEndian(encoded.substr(kId, 8)), .kind = static_cast<uint32_t>(LittleEndian(encoded.substr(kKind, 4)))};
+  if (LittleEndian(encoded.substr(2, 4)) > encoded.size() - kHeader) return std::nullopt;
+  if (LittleEndian(encoded.substr(kId + 10, 4)) < 4) return std::nullopt;
+  return RbdSnapshot{.id = LittleEndian(encoded.substr(kId, 8)),
+                     .kind = static_cast<uint32_t>(LittleEndian(encoded.substr(kKind, 4)))};
 }
 
 Result<RbdFound> FindRbdImage(Cluster& cluster, const CephPoolPtr& pool, const std::string& name, bool head, std::stop_token stop) {
@@ -228,7 +231,8 @@ Result<RbdFound> FindRbdImage(Cluster& cluster, const CephPoolPtr& pool, const s
 Result<void> ConfirmRbdVersion(Cluster& cluster, const CephPoolPtr& pool, const RbdVersion& version, std::stop_token stop) {
   if (version.head()) {
     GLINTFS_ASSIGN(RbdVersion now, HeadNow(cluster, pool, version.image_id, std::move(stop)));
-    if (now.header != version.header || now.size != version.size) return NoVersion(Errc::kStale, cluster, version, "its head has changed");
+    if (now.header != version.header || now.size != version.size)
+      return NoVersion(Errc::kStale, cluster, version, "its head has changed");
     return {};
   }
   const std::string object = HeaderObject(version.image_id);
@@ -239,7 +243,8 @@ Result<void> ConfirmRbdVersion(Cluster& cluster, const CephPoolPtr& pool, const 
   const auto snapshot = ParseRbdSnapshot(answer.output);
   if (!snapshot || snapshot->id != version.snapshot)
     return NoVersion(Errc::kInvalid, cluster, version, "what the cluster says of its snapshot makes no sense");
-  if (snapshot->kind != RBD_SNAP_NAMESPACE_TYPE_USER) return NoVersion(Errc::kNotFound, cluster, version, "its snapshot is deleted");
+  if (snapshot->kind != RBD_SNAP_NAMESPACE_TYPE_USER)
+    return NoVersion(Errc::kNotFound, cluster, version, "its snapshot is deleted");
   return {};
 }
 
@@ -270,8 +275,10 @@ Result<RbdImagePtr> RbdImages::Get(const RbdVersion& version, std::stop_token st
     old = TakeOld(now);
   }
   if (!image) {
-    GLINTFS_ASSIGN(image, cluster_->workers().Call<RbdImagePtr>(
-                              "open", [cluster = cluster_, pool, version](std::stop_token) { return OpenImage(cluster, pool, version); }, stop));
+    GLINTFS_ASSIGN(image,
+                   cluster_->workers().Call<RbdImagePtr>(
+                       "open",
+                       [cluster = cluster_, pool, version](std::stop_token) { return OpenImage(cluster, pool, version); }, stop));
     std::list<RbdImagePtr> old;
     const MutexLock lock(mu_);
     entries_.push_front({image, now});

@@ -2,8 +2,8 @@
 //
 // A version is "pool.image@snapshot:size", by number and id, or "pool.image@head.header:mtime:size" for a head:
 //
-//   snapshot   never changes. It is gone as soon as it is in the trash or not in the header: librbd marks it before it deletes what it
-//              holds, so whoever asks after a read whether it is still there knows whether the read was good.
+//   snapshot   never changes. It is gone as soon as it is in the trash or not in the header: librbd marks it before it deletes what
+//              it holds, so whoever asks after a read whether it is still there knows whether the read was good.
 //   head       changes. Every writer opens the image (a watch on its header) and takes its exclusive lock, which is written to the
 //              header, before its first write. So when nobody has it open, and the header has the same version later, nothing was
 //              written in between. Images without the exclusive-lock feature have no such promise, and are not read at their heads.
@@ -61,8 +61,8 @@ struct RbdImage {
 };
 using RbdImagePtr = std::shared_ptr<RbdImage>;
 
-// Whether the version is what the image has at this moment: one question to the OSD of its header. kNotFound, kStale, or why it cannot
-// be said.
+// Whether the version is what the image has at this moment: one question to the OSD of its header. kNotFound, kStale, or why it
+// cannot be said.
 Result<void> ConfirmRbdVersion(Cluster& cluster, const CephPoolPtr& pool, const RbdVersion& version, std::stop_token stop);
 
 // Thread-safe.

@@ -76,7 +76,8 @@ Ceph* RbdTest::ceph_ = nullptr;
 CephIo* RbdTest::io_ = nullptr;
 
 Content Sparse() {
-  return {25 * kMi + 12345, {{100, PatternBytes(5000, 1)}, {9 * kMi - 7, PatternBytes(14, 2)}, {25 * kMi + 12340, PatternBytes(5, 3)}}};
+  return {25 * kMi + 12345,
+          {{100, PatternBytes(5000, 1)}, {9 * kMi - 7, PatternBytes(14, 2)}, {25 * kMi + 12340, PatternBytes(5, 3)}}};
 }
 
 TEST_F(RbdTest, KindsOfImages) {
@@ -338,9 +339,10 @@ TEST_F(RbdTest, ABlocklistedClientConnectsAnew) {
 TEST(RbdPureTest, VersionsReadBack) {
   const RbdVersion snapshot{.pool = 7, .image_id = "1034ab", .snapshot = 12, .header = 0, .mtime = 0, .size = 99};
   const RbdVersion head{.pool = 7, .image_id = "1034ab", .snapshot = LIBRADOS_SNAP_HEAD, .header = 5, .mtime = 123, .size = 99};
-  for (const RbdVersion& version : {snapshot, head}) EXPECT_EQ(RbdVersion::Parse(version.ToString()), version) << version.ToString();
-  for (const char* bad : {"", "7", "7.", "7.x", "7.x@", "7.x@1", "7.x@1:", "7.x@1:2x", "7.@1:2", "x.y@1:2", "7.x@head.1:2", "7.x@head.:2:3",
-                          "7.x@18446744073709551616:1", "7.x@18446744073709551614:1", "7.x@-1:2"})
+  for (const RbdVersion& version : {snapshot, head})
+    EXPECT_EQ(RbdVersion::Parse(version.ToString()), version) << version.ToString();
+  for (const char* bad : {"", "7", "7.", "7.x", "7.x@", "7.x@1", "7.x@1:", "7.x@1:2x", "7.@1:2", "x.y@1:2", "7.x@head.1:2",
+                          "7.x@head.:2:3", "7.x@18446744073709551616:1", "7.x@18446744073709551614:1", "7.x@-1:2"})
     EXPECT_FALSE(RbdVersion::Parse(bad)) << bad;
 }
 
@@ -359,11 +361,14 @@ TEST(RbdPureTest, AnswersThatMakeNoSenseAreNoSnapshots) {
 
 TEST(RbdPureTest, SourcesAndCephArgs) {
   BackendOptions options;
-  const auto settings = [&](const std::string& source, const char* args = nullptr) { return MakeCephSettings(source, "rbd", options, args); };
+  const auto settings = [&](const std::string& source, const char* args = nullptr) {
+    return MakeCephSettings(source, "rbd", options, args);
+  };
   EXPECT_EQ(settings("rbd://pool/")->source, "rbd://pool");
   EXPECT_EQ(settings("rbd://pool/ns")->name_space, "ns");
   EXPECT_EQ(settings("rbd://pool")->ceph.id, "admin");
-  for (const char* bad : {"rbd://", "rbd:///", "rbd://pool//", "rbd://pool/ns/x", "rbd://user@pool", "rbd://..", "rbd://pool?x", "rbd:pool", "rados://pool"})
+  for (const char* bad : {"rbd://", "rbd:///", "rbd://pool//", "rbd://pool/ns/x", "rbd://user@pool", "rbd://..",
+                          "rbd://pool?x", "rbd:pool", "rados://pool"})
     EXPECT_EQ(CodeOf(settings(bad)), "invalid") << bad;
   EXPECT_EQ(settings("rbd://pool", "--id glance --cluster=east -c /x.conf")->ceph.id, "glance");
   EXPECT_EQ(settings("rbd://pool", "--id glance --cluster=east -c /x.conf")->ceph.cluster, "east");

@@ -1,9 +1,9 @@
-// The monitor is told by librados, not by the `ceph` program, which takes half a second for each word. What is said of the cluster's
-// state is asked of the cluster: it is up when every placement group answers.
+// The monitor is told by librados, not by the `ceph` program, which takes half a second for each word. What is said of the
+// cluster's state is asked of the cluster: it is up when every placement group answers.
 //
-// memstore writes its objects to the OSD's directory when it is unmounted, which an OSD does only with osd_fast_shutdown=false; that
-// is what Stop and Restart rest on. Without a manager (ceph-mgr) there are no statistics; nothing here needs them. The OSD takes its
-// ports (four) from Ceph's usual range, which lies below that of ReservePort; clients learn them from the monitor.
+// memstore writes its objects to the OSD's directory when it is unmounted, which an OSD does only with osd_fast_shutdown=false;
+// that is what Stop and Restart rest on. Without a manager (ceph-mgr) there are no statistics; nothing here needs them. The OSD
+// takes its ports (four) from Ceph's usual range, which lies below that of ReservePort; clients learn them from the monitor.
 #include "tests/support/ceph.h"
 
 #include <arpa/inet.h>
