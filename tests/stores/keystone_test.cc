@@ -42,6 +42,7 @@ class OpenStackScripted : public ::testing::Test {
   void Refuse(int status) {
     origin_.Update(kPath, [&](OriginFile& file) { file.status = status; });
   }
+  // Made by the first call, which is not for a thread of its own.
   KeystoneAuth& auth() {
     if (!auth_)
       auth_ = std::make_unique<KeystoneAuth>(
@@ -118,6 +119,7 @@ TEST_F(OpenStackScripted, ARefusedLoginIsNotRepeatedAtOnce) {
 }
 
 TEST_F(OpenStackScripted, ManyWaitForOneLogin) {
+  (void)auth();
   origin_.Update(kPath, [](OriginFile& file) {
     file.trouble = Trouble::kHangBeforeHeaders;
     file.trouble_on_head = true;
@@ -134,6 +136,7 @@ TEST_F(OpenStackScripted, ManyWaitForOneLogin) {
 }
 
 TEST_F(OpenStackScripted, ACancelledLoginIsTakenOver) {
+  (void)auth();
   origin_.Update(kPath, [](OriginFile& file) {
     file.trouble = Trouble::kHangBeforeHeaders;
     file.trouble_on_head = true;
@@ -153,6 +156,7 @@ TEST_F(OpenStackScripted, ACancelledLoginIsTakenOver) {
 }
 
 TEST_F(OpenStackScripted, AWaitingCallEndsWhenToldTo) {
+  (void)auth();
   origin_.Update(kPath, [](OriginFile& file) {
     file.trouble = Trouble::kHangBeforeHeaders;
     file.trouble_on_head = true;
