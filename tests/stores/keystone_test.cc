@@ -119,13 +119,12 @@ TEST_F(OpenStackScripted, ARefusedLoginIsNotRepeatedAtOnce) {
 }
 
 TEST_F(OpenStackScripted, ManyWaitForOneLogin) {
-  (void)auth();
+  auth();  // made before they ask
   origin_.Update(kPath, [](OriginFile& file) {
     file.trouble = Trouble::kHangBeforeHeaders;
     file.trouble_on_head = true;
   });
   std::atomic<int> good{0};
-  auth();  // made before they ask
   std::vector<std::thread> threads;
   for (int i = 0; i < 6; ++i) threads.emplace_back([&] { good += Token() == "X-Auth-Token: first"; });
   EXPECT_TRUE(WaitFor([&] { return origin_.hanging() == 1; }));
@@ -136,13 +135,12 @@ TEST_F(OpenStackScripted, ManyWaitForOneLogin) {
 }
 
 TEST_F(OpenStackScripted, ACancelledLoginIsTakenOver) {
-  (void)auth();
+  auth();  // made before they ask
   origin_.Update(kPath, [](OriginFile& file) {
     file.trouble = Trouble::kHangBeforeHeaders;
     file.trouble_on_head = true;
     file.trouble_times = 1;
   });
-  auth();  // made before they ask
   std::stop_source stop;
   std::string first, second;
   std::thread owner([&] { first = CodeOf(auth().Current(stop.get_token())); });
@@ -156,7 +154,7 @@ TEST_F(OpenStackScripted, ACancelledLoginIsTakenOver) {
 }
 
 TEST_F(OpenStackScripted, AWaitingCallEndsWhenToldTo) {
-  (void)auth();
+  auth();  // made before they ask
   origin_.Update(kPath, [](OriginFile& file) {
     file.trouble = Trouble::kHangBeforeHeaders;
     file.trouble_on_head = true;
