@@ -10,19 +10,25 @@
 namespace glintfs {
 namespace {
 
+constexpr size_t kMostSpare = 8;             // buffers
+constexpr uint64_t kLeastSpare = 1 << 20;  // bytes
+
 const Error kGivenUp{Errc::kCancelled, "fetch: given up"};
 
 // The memory of one read after the other. Its share of the budget goes back with it.
 struct Buffer {
   Buffer(std::shared_ptr<ReadBudget> from, uint64_t bytes)
-      : budget(std::move(from)), size(bytes), data(std::make_unique_for_overwrite<std::byte[]>(bytes)) {}
-  ~Buffer() { budget->Give(size); }
+      : budget(std::move(from)), size(bytes), data(budget->TakeMemory(bytes)) {}
+  ~Buffer() {
+    budget->GiveMemory(std::move(data), size);
+    budget->Give(size);
+  }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
 
   const std::shared_ptr<ReadBudget> budget;
   const uint64_t size;
-  const std::unique_ptr<std::byte[]> data;
+  ReadBudget::Memory data;
 };
 
 // What the fetch and the callbacks of its reads share.
@@ -144,6 +150,26 @@ class Window {
 };
 
 }  // namespace
+
+ReadBudget::Memory ReadBudget::TakeMemory(uint64_t bytes) {
+  {
+    const std::lock_guard lock(mu_);
+    const auto fits = std::find_if(spare_.begin(), spare_.end(), [&](const auto& spare) { return spare.first == bytes; });
+    if (fits != spare_.end()) {
+      Memory memory = std::move(fits->second);
+      spare_.erase(fits);
+      return memory;
+    }
+  }
+  return std::make_unique_for_overwrite<std::byte[]>(bytes);
+}
+
+void ReadBudget::GiveMemory(Memory memory, uint64_t bytes) {
+  if (bytes < kLeastSpare) return;
+  const std::lock_guard lock(mu_);
+  if (spare_.size() == kMostSpare) spare_.erase(spare_.begin());  // the oldest; of a size that is no longer asked for, perhaps
+  spare_.emplace_back(bytes, std::move(memory));
+}
 
 bool ReadBudget::TryTake(uint64_t bytes) {
   const std::lock_guard lock(mu_);

@@ -12,15 +12,22 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <utility>
+#include <vector>
 
 #include "backends/backend.h"
 
 namespace glintfs {
 
-// How many bytes of buffers all fetches of a backend may hold. Thread-safe.
+// How many bytes of buffers all fetches of a backend may hold, and those that nobody uses now: fresh pages for each read are a
+// twentieth of what a fetch costs. Thread-safe.
 class ReadBudget {
  public:
+  using Memory = std::unique_ptr<std::byte[]>;
+
   explicit ReadBudget(uint64_t bytes) : free_(bytes) {}
+  Memory TakeMemory(uint64_t bytes);
+  void GiveMemory(Memory memory, uint64_t bytes);
   bool TryTake(uint64_t bytes);
   bool Take(uint64_t bytes, std::stop_token stop);  // waits; false when stopped
   void Give(uint64_t bytes);
@@ -29,6 +36,7 @@ class ReadBudget {
   std::mutex mu_;  // a leaf, as in SleepUnlessStopped
   std::condition_variable_any changed_;
   uint64_t free_;
+  std::vector<std::pair<uint64_t, Memory>> spare_;  // with their sizes
 };
 
 // The end of one read. Finish may be called from any thread, once, and deletes.

@@ -21,11 +21,13 @@ namespace {
 using nlohmann::json;
 using SteadyClock = std::chrono::steady_clock;
 
+// Looks come an eighth of the time waited apart, up to these: a small image is not waited for much longer than it takes.
+constexpr auto kFirstPoll = std::chrono::milliseconds(10);
 constexpr auto kPollTerminal = std::chrono::milliseconds(250);
 constexpr auto kPollPlain = std::chrono::milliseconds(500);
 constexpr auto kPlainInterval = std::chrono::seconds(5);
 // An image can be between the queue and its first chunk for a moment; gone is what stays gone.
-constexpr int kGoneLooks = 3;
+constexpr auto kGoneFor = std::chrono::seconds(1);
 
 volatile sig_atomic_t interrupted = 0;
 
@@ -134,20 +136,23 @@ WaitOutcome WaitUntilCached(Client& client, const std::string& name, std::option
                             bool quiet) {
   Display display(quiet);
   RateMeter meter;
-  for (int gone = 0;;) {
+  const auto start = SteadyClock::now();
+  auto seen = start;
+  for (;;) {
     const auto look = LookAt(client, name);
     if (!look) return {look.error().code == Errc::kIo ? kExitFailed : ExitCodeFor(look.error()), look.error().message};
     const WaitState state = JudgeWait(look->queued, look->image);
     if (state == WaitState::kCached) return {};
-    gone = state == WaitState::kGone ? gone + 1 : 0;
-    if (gone >= kGoneLooks) return {kExitFailed, "not cached: " + Reason(look->image)};
+    if (state != WaitState::kGone) seen = SteadyClock::now();
+    if (SteadyClock::now() - seen >= kGoneFor) return {kExitFailed, "not cached: " + Reason(look->image)};
     display.Show(MakeProgress(name, *look, meter));
     if (interrupted != 0)
       return {kExitInterrupted, "stopped waiting; the daemon goes on caching it (see glintctl queue)"};
     if (deadline && SteadyClock::now() >= *deadline) {
       return {kExitInterrupted, "not cached in time; the daemon goes on caching it (see glintctl queue)"};
     }
-    Pause(display.terminal() ? kPollTerminal : kPollPlain);
+    Pause(std::clamp<std::chrono::nanoseconds>((SteadyClock::now() - start) / 8, kFirstPoll,
+                                               display.terminal() ? kPollTerminal : kPollPlain));
   }
 }
 
