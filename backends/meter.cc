@@ -23,7 +23,10 @@ class Timed {
   }
   template <typename T>
   Result<T> Judge(Result<T> result) {
-    if (!result) meter_.CountError(result.error().code);
+    // That there is no such name is an answer: of every look for a file of checksums, say.
+    const bool answer = !result && result.error().code == Errc::kNotFound &&
+                        (operation_ == Operation::kStat || operation_ == Operation::kList);
+    if (!result && !answer) meter_.CountError(result.error().code);
     return result;
   }
 

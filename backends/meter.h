@@ -38,7 +38,7 @@ struct BackendStats {
   std::string backend;  // "rbd"
   // By Operation. To the answer; of fetches, to the first byte. Failed requests are in there too.
   std::array<LatencyCounts, kOperations.size()> latency{};
-  std::array<uint64_t, kErrcCount> errors{};  // by Errc; what the caller gave up (kCancelled) is none
+  std::array<uint64_t, kErrcCount> errors{};  // by Errc; neither what the caller gave up nor "no such name"
   uint64_t bytes = 0;    // of images, as they came from the store
   uint64_t retries = 0;
 

@@ -123,6 +123,10 @@ Result<void> Cluster::Configure(const CephSettings& settings, rados_t cluster) {
     set("keyfile", "");
     set("key", "");
   }
+  // librados would look for DNS records, and say on stderr that there are none.
+  if (ConfOf(cluster, "mon_host").empty())
+    return Error{Errc::kInvalid, fmt::format("{}: nothing says where the monitors are: name a ceph.conf with mon_host by ceph_conf= or "
+                                             "$CEPH_CONF, or put one at /etc/ceph/{}.conf", settings.source, settings.ceph.cluster)};
   WarnOfKeyrings(ConfOf(cluster, "keyring"), !settings.ceph.keyring.empty());
   return {};
 }

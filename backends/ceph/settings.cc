@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <optional>
 #include <sstream>
 #include <vector>
@@ -23,8 +24,11 @@ std::optional<std::string> ValueOf(const std::vector<std::string>& words, size_t
 }
 
 Result<void> CheckReadable(const std::string& path, std::string_view setting) {
-  if (path.empty() || ::access(path.c_str(), R_OK) == 0) return {};
-  return ErrnoError(errno, fmt::format("{}={}", setting, path));
+  if (path.empty()) return {};
+  if (::access(path.c_str(), R_OK) != 0) return ErrnoError(errno, fmt::format("{}={}", setting, path));
+  std::error_code unknown;
+  if (std::filesystem::is_directory(path, unknown)) return Error{Errc::kInvalid, fmt::format("{}={}: not a file", setting, path)};
+  return {};
 }
 
 }  // namespace

@@ -72,7 +72,8 @@ Result<HttpUrl> ParseHttpUrl(std::string_view text) {
                  "the URL does not parse: write it like https://host:port/path/, special characters as %XX"};
   if (!Part(url.get(), CURLUPART_USER).empty() || !Part(url.get(), CURLUPART_PASSWORD).empty())
     return Error{Errc::kInvalid,
-                 "a user or password inside a URL shows in ps: leave it out and use user_file= or token_file="};
+                 "a user or password inside a URL shows in ps: leave it out and use user_file= or token_file= (http), "
+                 "credentials_file= (s3) or cloud= (glance, swift)"};
   return Extract(url.get());
 }
 

@@ -123,6 +123,9 @@ Error S3Error(const OriginRequest& request, const OriginResponse& response, std:
     return Error{Errc::kInvalid, fmt::format("{}: the bucket is in region {}: set region={}", what, other, other)};
   const auto* known =
       std::find_if(std::begin(kMeanings), std::end(kMeanings), [&](const Meaning& m) { return m.code == failure.code; });
+  // What answers 404 without S3's own words is hardly S3.
+  if (failure.code.empty() && !request.head && response.status == 404)
+    return Error{Errc::kNotFound, fmt::format("{}: no answer of S3 (404): is endpoint= right, without a path?", HttpClient::Describe(request))};
   const Meaning meaning = known != std::end(kMeanings) ? *known : MeaningOf(response.status);
   std::string text = fmt::format("{}: {} ({}", what, meaning.text, response.status);
   if (!failure.code.empty()) text += " " + failure.code;

@@ -225,6 +225,8 @@ Result<SwiftLogin> MakeSwiftLogin(const BackendOptions& options) {
   }
   GLINTFS_ASSIGN(login.auth, MakeOpenStackAuth(options));
   if (login.auth) return login;
+  if (!Environment("ST_AUTH").empty())
+    return Error{Errc::kInvalid, "ST_AUTH alone is not enough: set ST_USER and ST_KEY, too"};
   return Error{Errc::kInvalid,
                "nothing says how to log in: set OS_CLOUD (an entry of clouds.yaml) or the OS_* variables for Keystone, ST_AUTH, "
                "ST_USER and ST_KEY for TempAuth, or OS_STORAGE_URL with OS_AUTH_TOKEN"};
