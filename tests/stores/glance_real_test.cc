@@ -1,11 +1,13 @@
 // A real Glance: names, checksums, what was purged, what belongs to others.
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "tests/backends/fetching.h"
+#include "tests/mount/harness.h"
 #include "tests/stores/os_environment.h"
 #include "tests/support/openstack.h"
 
@@ -107,6 +109,30 @@ TEST_F(GlanceReal, ByNameThroughTheCatalogue) {
   const auto plain = Make("glance://", without);
   EXPECT_FALSE(Names(*plain, "").contains("by-name"));
   EXPECT_EQ(CodeOf(plain->Stat("by-name", {})), CodeName(Errc::kNotFound));
+}
+
+// Through the program: one image, one file in the cache, under both names.
+TEST_F(GlanceReal, AMountServesNamesOfCachedImagesWithoutGlance) {
+  const std::string bytes = PatternBytes(3'000'000), id = Put("debian 12", bytes);
+  Put("not cached", "x");
+  GlintfsMount mount("glance://127.0.0.1:" + std::to_string(glance_->port()),
+                     "names=yes,cloud=test,attr_ttl=1s,ask_timeout=3s,clouds_file=" + (*clouds_ / "clouds.yaml"));
+  mount.Start();
+  EXPECT_TRUE(ReadFile(mount / "by-name/debian 12") == bytes);
+  struct stat named{}, own{};
+  ASSERT_EQ(::stat((mount / "by-name/debian 12").c_str(), &named), 0);
+  ASSERT_EQ(::stat((mount / id).c_str(), &own), 0);
+  EXPECT_EQ(named.st_ino, own.st_ino);
+  ASSERT_TRUE(mount.WaitForState(id, "verified"));
+  EXPECT_TRUE(mount.Ctl({"pin", "by-name/debian 12"}).ok());
+  EXPECT_EQ(mount.Get("/v1/images/" + id)["pinned"], true);
+  ASSERT_EQ(mount.Stop(), 0);
+  glance_->Freeze();
+  mount.Start();
+  EXPECT_TRUE(ReadFile(mount / "by-name/debian 12") == bytes);
+  EXPECT_TRUE(ReadFile(mount / id) == bytes);
+  EXPECT_EQ(testing::Names(mount / "by-name"), std::vector<std::string>{"debian 12"});
+  glance_->Thaw();
 }
 
 TEST_F(GlanceReal, ChecksumsAreOfTheVersion) {
