@@ -156,15 +156,10 @@ std::optional<Result<KeystoneAuth::TokenPtr>> KeystoneAuth::FromMemory(const std
       if (refused) return Result<TokenPtr>(*failure_);
       return std::nullopt;
     }
-    const uint64_t before = logins_;
-    WaitForLogin(stop);
+    for (const uint64_t before = logins_; logins_ == before && !stop.stop_requested();) changed_.WaitFor(mu_, kGlance);
     if (stop.stop_requested()) return Result<TokenPtr>(Error{Errc::kCancelled, "given up"});
-    if (logins_ != before && failure_ && failure_->code != Errc::kCancelled) return Result<TokenPtr>(*failure_);
+    if (failure_ && failure_->code != Errc::kCancelled) return Result<TokenPtr>(*failure_);
   }
-}
-
-void KeystoneAuth::WaitForLogin(const std::stop_token& stop) {
-  for (const uint64_t before = logins_; logins_ == before && !stop.stop_requested();) changed_.WaitFor(mu_, kGlance);
 }
 
 Result<KeystoneAuth::TokenPtr> KeystoneAuth::LogIn(std::stop_token stop) {

@@ -46,7 +46,6 @@ class KeystoneAuth final : public OpenStackAuth {
   Result<TokenPtr> Take(std::stop_token stop);
   // What can be answered without a login: a token or an error. nullopt: it is this caller's turn to log in.
   std::optional<Result<TokenPtr>> FromMemory(const std::stop_token& stop) REQUIRES(mu_);
-  void WaitForLogin(const std::stop_token& stop) REQUIRES(mu_);
   Result<TokenPtr> LogIn(std::stop_token stop);
   Error Refusal(const OriginResponse& response) const;
 

@@ -24,6 +24,20 @@ void Aliases::Remove(std::string_view alias) {
   own_names_.erase(it);
 }
 
+Aliases::Changes Aliases::TakeChanges() {
+  Changes changes;
+  for (const std::string& alias : changed_) {
+    const auto known = own_names_.find(alias);
+    if (known == own_names_.end()) {
+      changes.remove.push_back(alias);
+    } else {
+      changes.put.emplace_back(known->first, known->second);
+    }
+  }
+  changed_.clear();
+  return changes;
+}
+
 void Aliases::ReturnChanges(const Changes& changes) {
   for (const Row& row : changes.put) changed_.insert(row.first);
   changed_.insert(changes.remove.begin(), changes.remove.end());

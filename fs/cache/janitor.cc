@@ -11,7 +11,6 @@
 #include <malloc.h>
 
 #include <algorithm>
-#include <memory>
 
 #include "fs/base/log.h"
 #include "fs/base/size_text.h"
@@ -148,9 +147,7 @@ Result<void> CacheImpl::CheckpointNow() {
       for (ChunkSegment& segment : items[i].dirty.segments)
         batch.put_segments.emplace_back(entry->row.row, segment);
     }
-    ImageTable* const table = std::addressof(table_);  // the analysis does not know that a lambda runs under our lock
-    aliases = aliases_.TakeChanges(
-        [&](const std::string& name) { return table->Newest(backend_.source(), name) != nullptr; });
+    aliases = aliases_.TakeChanges();
     batch.put_aliases = aliases.put;
     batch.remove_aliases = aliases.remove;
     if (now >= next_touch_) {
