@@ -19,6 +19,21 @@
 
 namespace glintfs {
 
+// What the mount shows: the images of the source, or what Glance expects to find in its image_cache_dir.
+enum class Layout { kImages, kGlanceCache };
+
+// The control API over TCP.
+struct ControlTcpOptions {
+  enum class Auth { kToken, kKeystone };
+  std::string listen;         // "127.0.0.1:9393", "[::1]:9393"; empty: not over TCP
+  Auth auth = Auth::kToken;
+  std::string token_file;     // for kToken: the one token that may
+  std::string keystone;       // for kKeystone: "https://keystone:5000/v3"; empty: as clouds.yaml or OS_AUTH_URL say
+  std::string roles = "admin";  // for kKeystone: separated by commas; one of them is needed
+  std::string tls_cert;       // PEM files; both or neither
+  std::string tls_key;
+};
+
 struct Options {
   std::string source;
   std::string mountpoint;  // absolute
@@ -34,9 +49,11 @@ struct Options {
   bool allow_other = false;
   bool nonempty = false;
   bool passthrough = true;    // where the kernel and our privileges allow it
+  Layout layout = Layout::kImages;
 
   std::string control;        // path of the socket; empty: none
   std::string control_group;  // group that owns the socket; empty: the daemon's
+  ControlTcpOptions control_tcp;
   std::string log;            // path, "stderr" or "syslog"
   LogLevel log_level = LogLevel::kInfo;
   std::string config;  // the TOML file, empty: none
