@@ -126,7 +126,13 @@ json ImageJson(const ImageStatus& image) {
           {"open_count", image.open_count},
           {"fill_rate", image.fill_rate},
           {"error", image.error},
-          {"checksum", checksum}};
+          {"checksum", checksum},
+          {"scrub",
+           {{"state", std::string(ScrubStateName(image.scrub.state))},
+            {"checked_bytes", image.scrub.checked_bytes},
+            {"bad_chunks", image.scrub.bad_chunks},
+            {"finished", TimeOrNull(image.scrub.finished)},
+            {"error", image.scrub.error}}}};
 }
 
 // How far it is, is asked only for what runs: a queue may be long.

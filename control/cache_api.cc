@@ -38,7 +38,7 @@ HttpResponse ListCache(Service& service) {
 
 HttpResponse QueueOne(Service& service, const std::string& image) {
   if (auto bad = CheckName(image)) return *bad;
-  if (auto queued = service.QueueImage(image); !queued) return ErrorResponse(queued.error());
+  if (auto queued = service.QueueImage(image, false); !queued) return ErrorResponse(queued.error());
   return EmptyResponse(202);
 }
 

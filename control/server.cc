@@ -10,13 +10,14 @@
 #include "control/authorizer.h"
 #include "control/cache_api.h"
 #include "control/metrics.h"
+#include "control/operate_api.h"
 #include "fs/base/log.h"
 
 namespace glintfs {
 
 Router MakeControlRouter(Service& service) {
   std::vector<Route> routes;
-  for (auto part : {CacheRoutes(service), AdminRoutes(service), MetricsRoutes(service)}) {
+  for (auto part : {CacheRoutes(service), AdminRoutes(service), OperateRoutes(service), MetricsRoutes(service)}) {
     routes.insert(routes.end(), std::make_move_iterator(part.begin()), std::make_move_iterator(part.end()));
   }
   return Router(std::move(routes));

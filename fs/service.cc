@@ -37,11 +37,26 @@ void DaemonService::SetPassthrough(std::string refused) {
   passthrough_refused_ = std::move(refused);
 }
 
-Result<void> DaemonService::QueueImage(std::string_view name) {
+Result<void> DaemonService::QueueImage(std::string_view name, bool /*now*/) {
   GLINTFS_ASSIGN(const CatalogEntry entry, catalog_.LookupAndWait(std::string(name), stopping_.get_token()));
   if (entry.is_directory) return Error{Errc::kIsDirectory, fmt::format("{} is a directory", name)};
   return cache_.Enqueue(entry.image);
 }
+
+Result<void> DaemonService::CancelFill(std::string_view name) { return cache_.Dequeue(cache_.OwnName(name)); }
+
+Result<void> DaemonService::Scrub(std::string_view) { return Error{Errc::kNotSupported, "not built yet"}; }
+uint64_t DaemonService::ScrubAll() { return 0; }
+EventPage DaemonService::Events(uint64_t, size_t) { return {}; }
+Activity DaemonService::Current() { return {}; }
+std::vector<SettingValue> DaemonService::Settings() { return {}; }
+Result<std::vector<SettingChange>> DaemonService::ChangeSettings(const std::map<std::string, std::string>&) {
+  return Error{Errc::kNotSupported, "not built yet"};
+}
+Result<std::vector<SourceEntry>> DaemonService::SourceEntries(std::string_view) {
+  return Error{Errc::kNotSupported, "not built yet"};
+}
+std::vector<Finding> DaemonService::Doctor() { return {}; }
 
 Result<void> DaemonService::Evict(std::string_view given) {
   const std::string name = cache_.OwnName(given);

@@ -29,7 +29,8 @@ class DaemonService final : public Service {
   std::optional<ImageStatus> Image(std::string_view name) override { return cache_.StatusOf(cache_.OwnName(name)); }
   std::vector<QueueEntry> Queue() override { return cache_.Queue(); }
 
-  Result<void> QueueImage(std::string_view name) override;
+  Result<void> QueueImage(std::string_view name, bool now) override;
+  Result<void> CancelFill(std::string_view name) override;
   Result<void> Evict(std::string_view given) override;
   PruneResult ClearCache() override { return cache_.Clear(); }
   void ClearQueue() override { cache_.ClearQueue(); }
@@ -38,6 +39,15 @@ class DaemonService final : public Service {
   Result<void> SetPinned(std::string_view name, bool pinned) override {
     return cache_.SetPinned(cache_.OwnName(name), pinned);
   }
+
+  Result<void> Scrub(std::string_view name) override;
+  uint64_t ScrubAll() override;
+  EventPage Events(uint64_t sequence, size_t most) override;
+  Activity Current() override;
+  std::vector<SettingValue> Settings() override;
+  Result<std::vector<SettingChange>> ChangeSettings(const std::map<std::string, std::string>& values) override;
+  Result<std::vector<SourceEntry>> SourceEntries(std::string_view directory) override;
+  std::vector<Finding> Doctor() override;
 
  private:
   const Options& options_;

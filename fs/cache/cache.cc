@@ -22,6 +22,18 @@ constexpr size_t kMaxPromisedRows = 200'000;
 
 std::string RowKey(const ImageId& id) { return id.source + '\0' + id.name + '\0' + id.version; }
 
+std::string_view ScrubStateName(ScrubStatus::State state) {
+  switch (state) {
+    case ScrubStatus::State::kNever: return "never";
+    case ScrubStatus::State::kWaiting: return "waiting";
+    case ScrubStatus::State::kRunning: return "running";
+    case ScrubStatus::State::kGood: return "good";
+    case ScrubStatus::State::kRepaired: return "repaired";
+    case ScrubStatus::State::kFailed: return "failed";
+  }
+  return "";
+}
+
 std::string_view ImageStateName(ImageState state) {
   switch (state) {
     case ImageState::kAbsent: return "absent";

@@ -21,6 +21,24 @@ enum class ImageState {
 };
 std::string_view ImageStateName(ImageState state);  // "absent", …
 
+// A look at every byte on disk that somebody asked for: chunks against their hashes, the whole against the source's checksum.
+struct ScrubStatus {
+  enum class State {
+    kNever,     // not asked for since the daemon started
+    kWaiting,   // its turn comes
+    kRunning,
+    kGood,      // all that is cached was right
+    kRepaired,  // bad chunks were found, and are fetched again
+    kFailed,    // could not be done or repaired: see error
+  };
+  State state = State::kNever;
+  uint64_t checked_bytes = 0;  // so far
+  uint64_t bad_chunks = 0;     // found
+  Nanos finished{0};           // wall clock; 0: not yet
+  std::string error;
+};
+std::string_view ScrubStateName(ScrubStatus::State state);  // "never", …
+
 struct ImageStatus {
   ImageInfo info;
   RowId row = 0;
@@ -39,6 +57,7 @@ struct ImageStatus {
   double fill_rate = 0;       // bytes/s over the last seconds, while filling
   std::string error;          // the last fill or verification error, empty when none
   std::optional<Checksum> checksum;
+  ScrubStatus scrub;
 };
 
 }  // namespace glintfs

@@ -62,7 +62,8 @@ TEST_F(AdminApiTest, Images) {
     "name": "dir/a b.img", "href": "/v1/images/dir%2Fa%20b.img", "version": "v1", "size": 1000000, "mtime": 1600000000.0,
     "state": "partial", "chunk_size": 262144, "chunks": 4, "chunks_present": 1, "cached_bytes": 262144, "disk_bytes": 262144,
     "hits": 7, "last_access": 1700000000.5, "last_progress": 1700000000.25, "pinned": true, "filling": true, "open_count": 2,
-    "fill_rate": 1000000.0, "error": "connection reset", "checksum": {"algorithm": "sha256", "value": "abcd"}})"));
+    "fill_rate": 1000000.0, "error": "connection reset", "checksum": {"algorithm": "sha256", "value": "abcd"},
+    "scrub": {"state": "never", "checked_bytes": 0, "bad_chunks": 0, "finished": null, "error": ""}})"));
   EXPECT_EQ(Json(Ask("GET", "/v1/images")), (nlohmann::json{{"images", {one}}}));
   EXPECT_EQ(Json(Ask("GET", "/v1/images/dir/a%20b.img")), one);
 }
@@ -116,7 +117,7 @@ TEST_F(AdminApiTest, UnknownPathsAndWrongVerbs) {
     EXPECT_EQ(reply.status, 404) << target;
     EXPECT_EQ(Json(reply)["error"]["title"], "Not Found") << target;
   }
-  for (const char* target : {"/v1/status", "/v1/images", "/v1/images/a", "/v1/queue", "/metrics"}) {
+  for (const char* target : {"/v1/status", "/v1/images", "/v1/images/a", "/v1/activity", "/metrics"}) {
     EXPECT_EQ(Ask("DELETE", target).status, 405) << target;
     EXPECT_EQ(Ask("POST", target).headers["allow"], "GET, HEAD") << target;
   }

@@ -1,6 +1,7 @@
 // FakeService: a daemon without a mount, steered by the test. Thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <string>
@@ -50,6 +51,32 @@ class FakeService final : public Service {
     MutexLock lock(mu_);
     status_ = status;
   }
+  // Gives it the next sequence number.
+  void AddEvent(ServiceEvent event) {
+    MutexLock lock(mu_);
+    event.sequence = events_.empty() ? 1 : events_.back().sequence + 1;
+    events_.push_back(std::move(event));
+  }
+  void LoseEvents() {  // all but the newest
+    MutexLock lock(mu_);
+    while (events_.size() > 1) events_.erase(events_.begin());
+  }
+  void SetActivity(Activity activity) {
+    MutexLock lock(mu_);
+    activity_ = std::move(activity);
+  }
+  void SetSettings(std::vector<SettingValue> settings) {
+    MutexLock lock(mu_);
+    settings_ = std::move(settings);
+  }
+  void SetSource(std::map<std::string, std::vector<SourceEntry>> directories) {
+    MutexLock lock(mu_);
+    source_ = std::move(directories);
+  }
+  void SetFindings(std::vector<Finding> findings) {
+    MutexLock lock(mu_);
+    findings_ = std::move(findings);
+  }
   // While closed, QueueImage waits, like for a source that does not answer.
   void CloseGate() {
     MutexLock lock(mu_);
@@ -90,15 +117,22 @@ class FakeService final : public Service {
     MutexLock lock(mu_);
     return queue_;
   }
-  Result<void> QueueImage(std::string_view name) override {
+  Result<void> QueueImage(std::string_view name, bool now) override {
     MutexLock lock(mu_);
     ++waiting_;
     while (gate_closed_) gate_.Wait(mu_);
     --waiting_;
-    GLINTFS_TRY(Note("queue", name));
+    GLINTFS_TRY(Note(now ? "queue now" : "queue", name));
     QueueEntry entry;
     entry.name = name;
-    queue_.push_back(entry);
+    queue_.insert(now ? queue_.begin() : queue_.end(), entry);
+    return {};
+  }
+  Result<void> CancelFill(std::string_view name) override {
+    MutexLock lock(mu_);
+    GLINTFS_TRY(Note("cancel", name));
+    if (std::erase_if(queue_, [&](const QueueEntry& entry) { return entry.name == name; }) == 0)
+      return Error{Errc::kNotFound, std::string(name) + " is not being cached"};
     return {};
   }
   Result<void> Evict(std::string_view name) override {
@@ -132,6 +166,61 @@ class FakeService final : public Service {
     MutexLock lock(mu_);
     return Note(pinned ? "pin" : "unpin", name);
   }
+  Result<void> Scrub(std::string_view name) override {
+    MutexLock lock(mu_);
+    GLINTFS_TRY(Note("scrub", name));
+    const auto it = images_.find(std::string(name));
+    if (it == images_.end()) return Error{Errc::kNotFound, "nothing is cached of " + std::string(name)};
+    it->second.scrub.state = ScrubStatus::State::kWaiting;
+    return {};
+  }
+  uint64_t ScrubAll() override {
+    MutexLock lock(mu_);
+    calls_.push_back("scrub all");
+    for (auto& [name, image] : images_) image.scrub.state = ScrubStatus::State::kWaiting;
+    return images_.size();
+  }
+  EventPage Events(uint64_t sequence, size_t most) override {
+    MutexLock lock(mu_);
+    EventPage page;
+    for (const ServiceEvent& event : events_)
+      if (event.sequence > sequence && page.events.size() < most) page.events.push_back(event);
+    if (!events_.empty()) page.last = events_.back().sequence;
+    if (!page.events.empty() && page.events.front().sequence > sequence + 1)
+      page.lost = page.events.front().sequence - sequence - 1;
+    return page;
+  }
+  Activity Current() override {
+    MutexLock lock(mu_);
+    return activity_;
+  }
+  std::vector<SettingValue> Settings() override {
+    MutexLock lock(mu_);
+    return settings_;
+  }
+  Result<std::vector<SettingChange>> ChangeSettings(const std::map<std::string, std::string>& values) override {
+    MutexLock lock(mu_);
+    std::vector<SettingChange> changes;
+    for (const auto& [name, value] : values) {
+      const auto it = std::find_if(settings_.begin(), settings_.end(), [&](const SettingValue& s) { return s.name == name; });
+      if (it == settings_.end()) return Error{Errc::kInvalid, "unknown option " + name};
+      if (!it->changeable) return Error{Errc::kInvalid, "option " + name + ": changes with the next mount only"};
+      changes.push_back({name, it->value, value});
+      it->value = value;
+    }
+    return changes;
+  }
+  Result<std::vector<SourceEntry>> SourceEntries(std::string_view directory) override {
+    MutexLock lock(mu_);
+    GLINTFS_TRY(Note("list", directory));
+    const auto it = source_.find(std::string(directory));
+    if (it == source_.end()) return Error{Errc::kNotFound, "there is no " + std::string(directory)};
+    return it->second;
+  }
+  std::vector<Finding> Doctor() override {
+    MutexLock lock(mu_);
+    return findings_;
+  }
 
  private:
   Result<void> Note(std::string_view what, std::string_view name) REQUIRES(mu_) {
@@ -150,6 +239,11 @@ class FakeService final : public Service {
   std::vector<QueueEntry> queue_ GUARDED_BY(mu_);
   std::map<std::string, Errc> failures_ GUARDED_BY(mu_);
   std::vector<std::string> calls_ GUARDED_BY(mu_);
+  std::vector<ServiceEvent> events_ GUARDED_BY(mu_);
+  Activity activity_ GUARDED_BY(mu_);
+  std::vector<SettingValue> settings_ GUARDED_BY(mu_);
+  std::map<std::string, std::vector<SourceEntry>> source_ GUARDED_BY(mu_);
+  std::vector<Finding> findings_ GUARDED_BY(mu_);
 };
 
 }  // namespace glintfs::testing
