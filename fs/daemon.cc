@@ -8,6 +8,7 @@
 #include "control/server.h"
 #include "fs/base/clock.h"
 #include "fs/base/log.h"
+#include "fs/base/size_text.h"
 #include "fs/base/thread.h"
 #include "fs/cache/layout.h"
 #include "fs/catalog/catalog.h"
@@ -53,6 +54,7 @@ SessionOptions MakeSessionOptions(const Options& options) {
   SessionOptions session;
   session.mountpoint = options.mountpoint;
   session.fsname = options.source;  // as in fstab: mount -a compares the two
+  session.extra = options.kernel_options;
   session.allow_other = options.allow_other;
   session.nonempty = options.nonempty;
   session.passthrough = options.passthrough;
@@ -127,6 +129,20 @@ Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::uniqu
     LogWarn("{}", daemon->warning_);
   }
   return daemon;
+}
+
+bool Daemon::Works() { return parts_->session->Serves(); }
+
+std::string Daemon::Summary() {
+  const CacheStats stats = parts_->cache->Stats();
+  const std::string most = stats.limits.max_size == 0 ? "no limit" : FormatQuantity(stats.limits.max_size);
+  std::string line = fmt::format("serving {}; {} images in the cache, {} complete, {} of {}", parts_->backend->source(),
+                                 stats.images - stats.absent, stats.complete + stats.verified,
+                                 FormatSize(stats.used_bytes), most);
+  if (const Health health = parts_->catalog->health(); !health.reachable)
+    line += fmt::format("; source cannot be asked, what is cached is served: {}", health.error);
+  if (!stats.storage_error.empty()) line += "; cache does not store: " + stats.storage_error;
+  return line;
 }
 
 void Daemon::SetLimits(const CacheLimits& limits) { parts_->cache->SetLimits(limits); }

@@ -25,6 +25,11 @@ class Daemon {
 
   void SetLimits(const CacheLimits& limits);
 
+  // One line for `systemctl status`: what is served, and what is in the way.
+  std::string Summary();
+  // Does the mount answer, as far as this can be told without asking the source, the disk or the kernel? See Session::Serves.
+  bool Works();
+
   // Why the mount is not all it could be ("source cannot be asked …"), or empty.
   const std::string& warning() const { return warning_; }
 

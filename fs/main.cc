@@ -8,9 +8,11 @@
 #include <algorithm>
 #include <cstdio>
 #include <optional>
+#include <tuple>
 
 #include "fs/background.h"
 #include "fs/daemon.h"
+#include "fs/notify.h"
 #include "fs/options.h"
 #include "fs/signals.h"
 #include "fs/startup.h"
@@ -37,14 +39,32 @@ void PrepareProcess() {
   ::umask(022);  // cache files get their 0600 explicitly; the control socket's directory must stay reachable
 }
 
+// The words glintfs was started with, for reading them again on SIGHUP.
+struct Words {
+  std::vector<std::string> args;
+  Convention convention;
+  Surroundings around;
+
+  Result<CommandLine> Parse() const { return ParseCommandLine(args, around, convention); }
+};
+
+// Says so when the file now names another source or mount point.
+void WarnOfOtherPlaces(const Options& before, const Options& after) {
+  for (const auto& [name, was, is] : {std::tuple("source", &before.source, &after.source),
+                                      std::tuple("mountpoint", &before.mountpoint, &after.mountpoint)})
+    if (*was != *is)
+      LogWarn("SIGHUP: {} is now {} in the settings, but changes with the next mount only; stays {}", name, *is, *was);
+}
+
 // Applies what SIGHUP may change; `options` becomes what is now in force.
-void Reload(std::span<const std::string> args, const Surroundings& around, Daemon& daemon, Options& options) {
+Result<void> Reload(const Words& words, Daemon& daemon, Options& options) {
   if (auto reopened = ReopenLog(); !reopened) LogWarn("SIGHUP: {}", reopened.error().message);
-  const auto line = ParseCommandLine(args, around);
+  const auto line = words.Parse();
   if (!line) {
     LogError("SIGHUP: nothing changed: {}", line.error().message);
-    return;
+    return line.error();
   }
+  WarnOfOtherPlaces(options, line->options);
   bool changed = false;
   for (const Setting& setting : SettingTable()) {
     const std::string before = setting.get(options), after = setting.get(line->options);
@@ -64,9 +84,46 @@ void Reload(std::span<const std::string> args, const Surroundings& around, Daemo
   } else {
     LogInfo("SIGHUP: log opened again, settings unchanged");
   }
+  return {};
 }
 
-int Run(std::span<const std::string> args, const Surroundings& around, Options options) {
+// Until the end of the mount. The service manager hears how it goes, and gets its signs of life from here: so this thread
+// runs, the parts give out their locks, and the kernel's requests are answered.
+void Serve(const Words& words, Events& events, Daemon& daemon, Options& options, Notifier& notifier) {
+  std::string refused;  // why the last reload changed nothing
+  const auto summary = [&] { return daemon.Summary() + (refused.empty() ? "" : "; reload refused: " + refused); };
+  constexpr Nanos kStatusInterval = std::chrono::seconds(5);
+  const Nanos interval =
+      notifier.watchdog() == Nanos(0) ? kStatusInterval : std::min(kStatusInterval, notifier.watchdog() / 3);
+  if (notifier.enabled()) notifier.Status(summary());
+  notifier.Ready();
+  for (;;) {
+    const auto event = notifier.enabled() ? events.WaitFor(interval) : events.Wait();
+    if (!event) {
+      notifier.Status(summary());
+      if (notifier.watchdog() != Nanos(0) && daemon.Works()) notifier.Alive();
+      continue;
+    }
+    switch (*event) {
+      case Events::Kind::kReload: {
+        notifier.Reloading();
+        const auto reloaded = Reload(words, daemon, options);
+        refused = reloaded ? "" : reloaded.error().message;
+        if (notifier.enabled()) notifier.Status(summary());
+        notifier.Ready();
+        continue;
+      }
+      case Events::Kind::kStop: LogInfo("signal: unmounting {}", options.mountpoint); return;
+      case Events::Kind::kUnmounted: LogInfo("unmounted: {}", options.mountpoint); return;
+    }
+  }
+}
+
+int Run(const Words& words, Options options) {
+  // Only who stays in the foreground is the service; in the background, what started us may be one, with news of its own.
+  Notifier notifier = Notifier::FromEnvironment();
+  if (!options.foreground) notifier = Notifier();
+  notifier.Status(fmt::format("starting: {}", options.source));
   if (auto checked = CheckPlaces(options); !checked) return Fail(kCannotMount, checked.error());
   const auto made = PrepareCacheDirectory(options);  // kept to the end: what is empty then goes
   if (!made) return Fail(kCannotMount, made.error());
@@ -100,31 +157,47 @@ int Run(std::span<const std::string> args, const Surroundings& around, Options o
     if (!(*daemon)->warning().empty()) std::fprintf(stderr, "glintfs: %s\n", (*daemon)->warning().c_str());
     background->Ready();
   }
-  for (;;) {
-    switch (events.Wait()) {
-      case Events::Kind::kReload: Reload(args, around, **daemon, options); continue;
-      case Events::Kind::kStop: LogInfo("signal: unmounting {}", options.mountpoint); break;
-      case Events::Kind::kUnmounted: LogInfo("unmounted: {}", options.mountpoint); break;
-    }
-    break;
-  }
+  Serve(words, events, **daemon, options, notifier);
+  notifier.Stopping();
+  notifier.Status("stopping: " + options.mountpoint);
   daemon->reset();
   LogInfo("ended");
   return kOk;
 }
 
+// For a service manager: the mount is gone for everybody when this returns, even if its daemon should hang.
+int Unmount(const Options& options) {
+  if (!MountTypeAt(options.mountpoint).starts_with(kMountType)) return kOk;
+  DetachMount(options.mountpoint);
+  if (!MountTypeAt(options.mountpoint).starts_with(kMountType)) return kOk;
+  return Fail(kCannotMount, {Errc::kAccessDenied, "cannot unmount " + options.mountpoint});
+}
+
+// mount(8) expects its own exit codes from a helper.
+int ForMount(int code) {
+  constexpr int kMountUsage = 1, kMountFailed = 32;
+  return code == kOk ? kOk : code == kUsage ? kMountUsage : kMountFailed;
+}
+
 int Main(int argc, char** argv) {
-  const std::vector<std::string> args(argv + 1, argv + argc);
-  const Surroundings around = Surroundings::OfThisProcess();
-  auto line = ParseCommandLine(args, around);
-  if (!line) return Fail(kUsage, line.error());
+  const Words words{{argv + 1, argv + argc}, ConventionOf(argv[0]), Surroundings::OfThisProcess()};
+  const bool helper = words.convention == Convention::kMountHelper;
+  auto line = words.Parse();
+  if (!line) return helper ? ForMount(Fail(kUsage, line.error())) : Fail(kUsage, line.error());
   std::string text;
   switch (line->action) {
-    case Action::kMount: PrepareProcess(); return Run(args, around, std::move(line->options));
+    case Action::kMount: {
+      PrepareProcess();
+      const int code = Run(words, std::move(line->options));
+      return helper ? ForMount(code) : code;
+    }
+    case Action::kCheck: return kOk;
+    case Action::kUnmount: return Unmount(line->options);
     case Action::kHelp: text = HelpText(); break;
     case Action::kVersion: text = VersionText() + "\n"; break;
     case Action::kDumpConfig: text = DumpConfig(line->options); break;
     case Action::kManual: text = ManualPage(); break;
+    case Action::kManualOfFile: text = ManualPageOfFile(); break;
     case Action::kMarkdown: text = SettingsMarkdown(); break;
   }
   std::fputs(text.c_str(), stdout);

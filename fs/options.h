@@ -37,6 +37,7 @@ struct ControlTcpOptions {
 struct Options {
   std::string source;
   std::string mountpoint;  // absolute
+  std::vector<std::string> kernel_options;  // those of mount(8) that the kernel is to hear: noexec, context="a:b:c"
   bool foreground = false;
 
   CacheOptions cache;  // .directory is absolute
@@ -70,15 +71,22 @@ struct Surroundings {
   static Surroundings OfThisProcess();
 };
 
-enum class Action { kMount, kHelp, kVersion, kDumpConfig, kManual, kMarkdown };
+enum class Action { kMount, kCheck, kUnmount, kHelp, kVersion, kDumpConfig, kManual, kManualOfFile, kMarkdown };
 
 struct CommandLine {
   Action action = Action::kMount;
   Options options;
 };
 
+// How a command line is written: as people do, or as mount(8) calls the helper of a file system type:
+// SOURCE MOUNTPOINT [-sfnv] [-N namespace] [-o options] [-t type.subtype].
+enum class Convention { kOwn, kMountHelper };
+inline constexpr std::string_view kMountHelper = "mount.fuse.glintfs";  // its name in /sbin
+Convention ConventionOf(std::string_view program);  // argv[0]
+
 // `args` without the program's name. kInvalid for everything the user can mend. Reads the config file, if one is named.
-Result<CommandLine> ParseCommandLine(std::span<const std::string> args, const Surroundings& around);
+Result<CommandLine> ParseCommandLine(std::span<const std::string> args, const Surroundings& around,
+                                     Convention convention = Convention::kOwn);
 
 // ---- The table.
 
@@ -104,7 +112,7 @@ const Setting* FindSetting(std::string_view name);
 // and mean nothing.
 Result<void> SetOption(Options& options, std::string_view name, std::string_view value, bool has_value);
 
-// Applies the TOML file. Messages begin with its path and, where known, the line.
+// Applies the TOML file, which may also name `source` and `mountpoint`. Messages begin with its path and, where known, the line.
 Result<void> ReadConfigFile(const std::string& path, Options& options);
 
 // ---- Texts.
@@ -113,6 +121,7 @@ std::string HelpText();
 std::string VersionText();                       // "glintfs 0.1.0"
 std::string DumpConfig(const Options& options);  // TOML that ReadConfigFile takes
 std::string ManualPage();                        // roff, glintfs(8)
+std::string ManualPageOfFile();                  // roff, glintfs.toml(5)
 std::string SettingsMarkdown();                  // the table in README.md
 
 // "http://host/a b/" → "http_host_a_b-1a2b3c4d": a name for the source's cache directory and control socket.

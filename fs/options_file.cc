@@ -1,5 +1,8 @@
 // The TOML file: flat keys, the same names as -o. Native TOML numbers and booleans are taken where they say the same as
 // the text would ("retries = 4", "checksums = false", "max_size = 10000000000"); units need a string.
+//
+// What is mounted where may stand in the file too, so that one file is a whole mount (glintfs@NAME.service). With -o these two
+// would say what the arguments say, so they are no settings.
 #include <toml++/toml.h>
 
 #include <fstream>
@@ -18,6 +21,20 @@ std::optional<std::string> AsText(const toml::node& node) {
   return std::nullopt;
 }
 
+// Is `name` one of the two keys that only a file has? Then it is applied.
+Result<bool> ApplyPlace(std::string_view name, const std::string& text, Options& options) {
+  if (name != "source" && name != "mountpoint") return false;
+  if (text.empty()) return Error{Errc::kInvalid, fmt::format("{}: is empty", name)};
+  if (name == "source") {
+    options.source = text;
+    return true;
+  }
+  if (!text.starts_with('/'))
+    return Error{Errc::kInvalid, fmt::format("mountpoint: '{}' is not an absolute path", text)};
+  options.mountpoint = text;
+  return true;
+}
+
 Result<void> Apply(const toml::table& table, Options& options) {
   for (const auto& [key, node] : table) {
     const std::string_view name = key.str();
@@ -27,6 +44,9 @@ Result<void> Apply(const toml::table& table, Options& options) {
     if (name == "config") return fail("option config: not inside a config file");
     const auto text = AsText(node);
     if (!text) return fail(fmt::format("option {}: takes a text, a number, true or false", name));
+    const auto place = ApplyPlace(name, *text, options);
+    if (!place) return fail(place.error().message);
+    if (*place) continue;
     if (auto set = SetOption(options, name, *text, true); !set) return fail(set.error().message);
   }
   return {};

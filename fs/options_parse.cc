@@ -18,15 +18,39 @@ namespace {
 // What mount(8), fstab and systemd hand to every file system. A mount of glintfs is always read-only, nosuid and nodev.
 constexpr std::array kMeansNothing = {
     "defaults",   "ro",       "rw",         "_netdev",    "nofail",      "auto",          "noauto",
-    "user",       "nouser",   "users",      "owner",      "group",       "exec",          "noexec",
-    "suid",       "nosuid",   "dev",        "nodev",      "sync",        "async",         "dirsync",
-    "atime",      "noatime",  "relatime",   "norelatime", "strictatime", "nostrictatime", "diratime",
-    "nodiratime", "lazytime", "nolazytime", "iversion",   "noiversion",  "mand",          "nomand",
-    "silent",     "loud",     "dirsync"};
+    "user",       "nouser",   "users",      "nousers",    "owner",       "noowner",       "group",
+    "nogroup",    "suid",     "nosuid",     "dev",        "nodev",       "sync",          "async",
+    "dirsync",    "atime",    "noatime",    "relatime",   "norelatime",  "strictatime",   "nostrictatime",
+    "diratime",   "nodiratime", "lazytime", "nolazytime", "iversion",    "noiversion",    "mand",
+    "nomand",     "silent",   "loud",       "nosymfollow", "symfollow"};
+
+// Labels of SELinux. They may hold commas, and stand in quotes then, also for the kernel.
+constexpr std::array kLabels = {"context", "fscontext", "defcontext", "rootcontext"};
+
+bool IsLabel(std::string_view name) { return std::find(kLabels.begin(), kLabels.end(), name) != kLabels.end(); }
+
+// Takes an option that the kernel heeds for this mount too. True when `name` is one.
+bool KeepForKernel(Options& options, std::string_view name, std::string_view value, bool has_value) {
+  if (name == "exec" || name == "noexec") {
+    std::erase(options.kernel_options, "noexec");
+    if (name == "noexec") options.kernel_options.emplace_back(name);
+    return true;
+  }
+  if (!IsLabel(name) || !has_value) return false;
+  // A kernel without SELinux does not know the word and would refuse the mount.
+  if (::access("/sys/fs/selinux/enforce", F_OK) == 0)
+    options.kernel_options.push_back(fmt::format("{}=\"{}\"", name, value));
+  return true;
+}
 
 bool MeansNothing(std::string_view name) {
   return std::find(kMeansNothing.begin(), kMeansNothing.end(), name) != kMeansNothing.end() || name == "comment" ||
-         name.starts_with("x-") || name.starts_with("X-");
+         name == "helper" || name == "uhelper" || name.starts_with("x-") || name.starts_with("X-");
+}
+
+bool IsKnownOption(std::string_view name) {
+  return MeansNothing(name) || IsLabel(name) || name == "exec" || name == "noexec" || name == "remount" ||
+         FindSetting(name) != nullptr || (name.starts_with("no") && FindSetting(name.substr(2)) != nullptr);
 }
 
 size_t EditDistance(std::string_view a, std::string_view b) {
@@ -60,17 +84,23 @@ struct Assignment {
   bool has_value = false;
 };
 
-// "a=b\,c,d" → {a, "b,c"}, {d}. A backslash takes the next character as it is.
+// "a=b\,c,d" → {a, "b,c"}, {d}. A backslash takes the next character as it is; a value that begins with a quotation mark goes
+// to the next one, as in fstab: context="user:role:type:s0:c1,c2".
 std::vector<Assignment> SplitOptions(std::string_view text) {
   std::vector<Assignment> out;
   Assignment now;
+  bool quoted = false;
   auto flush = [&] {
     if (!now.name.empty() || now.has_value) out.push_back(std::move(now));
     now = {};
   };
   for (size_t i = 0; i < text.size(); ++i) {
     char c = text[i];
-    if (c == ',') {
+    if (c == '"' && (quoted || (now.has_value && now.value.empty() && text[i - 1] == '='))) {
+      quoted = !quoted;
+      continue;
+    }
+    if (c == ',' && !quoted) {
       flush();
       continue;
     }
@@ -85,11 +115,28 @@ std::vector<Assignment> SplitOptions(std::string_view text) {
   return out;
 }
 
+constexpr std::string_view kUsage = "glintfs SOURCE MOUNTPOINT [-o key=value,…] [-f]";
+constexpr std::string_view kHelperUsage =
+    "mount.fuse.glintfs SOURCE MOUNTPOINT [-sfnv] [-N namespace] [-o options] [-t type.subtype]";
+
 struct Words {
   Action action = Action::kMount;
   bool foreground = false;
+  bool sloppy = false;  // unknown options are to be ignored
   std::vector<std::string> positional;
   std::vector<Assignment> options;
+};
+
+void AddOptions(std::string_view text, Words& words) {
+  for (Assignment& a : SplitOptions(text)) words.options.push_back(std::move(a));
+}
+
+constexpr std::pair<std::string_view, Action> kActions[] = {
+    {"--help", Action::kHelp},        {"-h", Action::kHelp},
+    {"--version", Action::kVersion},  {"-V", Action::kVersion},
+    {"--dump-config", Action::kDumpConfig}, {"--unmount", Action::kUnmount},
+    {"--man", Action::kManual},       {"--man=toml", Action::kManualOfFile},
+    {"--man=markdown", Action::kMarkdown},
 };
 
 Result<Words> SplitWords(std::span<const std::string> args) {
@@ -97,28 +144,44 @@ Result<Words> SplitWords(std::span<const std::string> args) {
   bool options_end = false;
   for (size_t i = 0; i < args.size(); ++i) {
     const std::string& arg = args[i];
+    const auto action = std::find_if(std::begin(kActions), std::end(kActions), [&](auto& a) { return a.first == arg; });
     if (options_end || arg.empty() || arg[0] != '-') {
       words.positional.push_back(arg);
     } else if (arg == "--") {
       options_end = true;
     } else if (arg.starts_with("-o")) {
       if (arg.size() == 2 && ++i == args.size()) return Error{Errc::kInvalid, "-o needs a value: -o key=value,…"};
-      for (Assignment& a : SplitOptions(arg.size() == 2 ? args[i] : std::string_view(arg).substr(2)))
-        words.options.push_back(std::move(a));
+      AddOptions(arg.size() == 2 ? args[i] : std::string_view(arg).substr(2), words);
     } else if (arg == "-f") {
       words.foreground = true;
-    } else if (arg == "--help" || arg == "-h") {
-      words.action = Action::kHelp;
-    } else if (arg == "--version" || arg == "-V") {
-      words.action = Action::kVersion;
-    } else if (arg == "--dump-config") {
-      words.action = Action::kDumpConfig;
-    } else if (arg == "--man") {
-      words.action = Action::kManual;
-    } else if (arg == "--man=markdown") {
-      words.action = Action::kMarkdown;
+    } else if (action != std::end(kActions)) {
+      words.action = action->second;
     } else {
       return Error{Errc::kInvalid, fmt::format("unknown argument {}; settings are given as -o key=value", arg)};
+    }
+  }
+  return words;
+}
+
+Result<Words> SplitHelperWords(std::span<const std::string> args) {
+  Words words;
+  for (size_t i = 0; i < args.size(); ++i) {
+    const std::string& arg = args[i];
+    if (arg.size() < 2 || arg[0] != '-') {
+      words.positional.push_back(arg);
+      continue;
+    }
+    for (const char flag : std::string_view(arg).substr(1)) {
+      const bool takes_value = flag == 'o' || flag == 't' || flag == 'N';
+      if (takes_value && ++i == args.size())
+        return Error{Errc::kInvalid, fmt::format("-{} needs a value; usage: {}", flag, kHelperUsage)};
+      switch (flag) {
+        case 'o': AddOptions(args[i], words); break;
+        case 's': words.sloppy = true; break;
+        case 'f': words.action = Action::kCheck; break;
+        case 'n': case 'v': case 't': case 'N': break;  // mount(8) has seen to them
+        default: return Error{Errc::kInvalid, fmt::format("unknown argument {}; usage: {}", arg, kHelperUsage)};
+      }
     }
   }
   return words;
@@ -159,18 +222,22 @@ Result<void> FillDefaults(Options& o, const Surroundings& around) {
   return {};
 }
 
-Result<void> TakePositional(const Words& words, const Surroundings& around, Options& o) {
+// The arguments, which win over the file; both may be in either.
+Result<void> TakePlaces(const Words& words, const Surroundings& around, Options& o) {
   const auto& p = words.positional;
-  const bool mount = words.action == Action::kMount;
-  if (p.size() > 2)
-    return Error{Errc::kInvalid, fmt::format("one argument too many: {}; usage: glintfs SOURCE MOUNTPOINT", p[2])};
-  if (mount && p.size() < 2)
-    return Error{Errc::kInvalid, fmt::format("{} missing; usage: glintfs SOURCE MOUNTPOINT [-o key=value,…] [-f]",
-                                             p.empty() ? "SOURCE and MOUNTPOINT are" : "MOUNTPOINT is")};
+  if (p.size() > 2) return Error{Errc::kInvalid, fmt::format("one argument too many: {}; usage: {}", p[2], kUsage)};
   if (!p.empty()) o.source = p[0];
-  if (p.size() > 1) o.mountpoint = Absolute(p[1], around);
+  if (p.size() > 1) o.mountpoint = p[1];
+  if (!o.mountpoint.empty()) o.mountpoint = Absolute(o.mountpoint, around);
   if (o.mountpoint.size() > 1 && o.mountpoint.ends_with('/')) o.mountpoint.pop_back();
-  return {};
+  if (words.action == Action::kDumpConfig) return {};
+  const bool needs_source = o.source.empty() && words.action != Action::kUnmount;
+  if (!needs_source && !o.mountpoint.empty()) return {};
+  const std::string_view missing = !needs_source             ? "MOUNTPOINT is"
+                                   : !o.mountpoint.empty() ? "SOURCE is"
+                                                           : "SOURCE and MOUNTPOINT are";
+  const std::string file = o.config.empty() ? "" : fmt::format("; {} may hold source = and mountpoint =", o.config);
+  return Error{Errc::kInvalid, fmt::format("{} missing; usage: {}{}", missing, kUsage, file)};
 }
 
 }  // namespace
@@ -192,7 +259,11 @@ Surroundings Surroundings::OfThisProcess() {
 }
 
 Result<void> SetOption(Options& options, std::string_view name, std::string_view value, bool has_value) {
-  if (MeansNothing(name)) return {};
+  if (MeansNothing(name) || KeepForKernel(options, name, value, has_value)) return {};
+  if (name == "remount")
+    return Error{Errc::kInvalid,
+                 "option remount: settings marked (SIGHUP) change in the config file, then SIGHUP or systemctl reload; "
+                 "for others umount and mount again"};
   const Setting* setting = FindSetting(name);
   if (setting == nullptr && !has_value && name.starts_with("no")) {
     setting = FindSetting(name.substr(2));
@@ -209,17 +280,22 @@ Result<void> SetOption(Options& options, std::string_view name, std::string_view
   return {};
 }
 
-Result<CommandLine> ParseCommandLine(std::span<const std::string> args, const Surroundings& around) {
-  GLINTFS_ASSIGN(const Words words, SplitWords(args));
+Convention ConventionOf(std::string_view program) {
+  return program.substr(program.rfind('/') + 1) == kMountHelper ? Convention::kMountHelper : Convention::kOwn;
+}
+
+Result<CommandLine> ParseCommandLine(std::span<const std::string> args, const Surroundings& around,
+                                     Convention convention) {
+  GLINTFS_ASSIGN(const Words words, convention == Convention::kOwn ? SplitWords(args) : SplitHelperWords(args));
   CommandLine line;
   line.action = words.action;
-  if (words.action != Action::kMount && words.action != Action::kDumpConfig) return line;
+  constexpr std::array kTexts = {Action::kHelp, Action::kVersion, Action::kManual, Action::kManualOfFile, Action::kMarkdown};
+  if (std::find(kTexts.begin(), kTexts.end(), words.action) != kTexts.end()) return line;
   Options& o = line.options;
   o.foreground = words.foreground;
   o.uid = around.uid;
   o.gid = around.gid;
   o.allow_other = around.uid == 0;
-  GLINTFS_TRY(TakePositional(words, around, o));
   for (const Setting& setting : SettingTable())
     if (!setting.default_text.empty()) GLINTFS_TRY(SetOption(o, setting.name, setting.default_text, true));
   for (const Assignment& a : words.options)
@@ -228,8 +304,11 @@ Result<CommandLine> ParseCommandLine(std::span<const std::string> args, const Su
     o.config = Absolute(o.config, around);
     GLINTFS_TRY(ReadConfigFile(o.config, o));
   }
-  for (const Assignment& a : words.options)
-    if (a.name != "config") GLINTFS_TRY(SetOption(o, a.name, a.value, a.has_value));
+  for (const Assignment& a : words.options) {
+    if (a.name == "config" || (words.sloppy && !IsKnownOption(a.name))) continue;
+    GLINTFS_TRY(SetOption(o, a.name, a.value, a.has_value));
+  }
+  GLINTFS_TRY(TakePlaces(words, around, o));
   GLINTFS_TRY(FillDefaults(o, around));
   return line;
 }

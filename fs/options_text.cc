@@ -103,13 +103,14 @@ struct Argument {
 constexpr Argument kArguments[] = {
     {"SOURCE", "What is mounted: dir:///path, http://host/path/, rbd://pool, rados://pool, s3://bucket, swift://container, glance://host:port. A manual "
      "page glintfs-NAME(7) for each."},
-    {"MOUNTPOINT", "An existing, empty directory."},
+    {"MOUNTPOINT", "An existing, empty directory. Both may stand in the file of config= instead, see glintfs.toml(5)."},
     {"-o key=value,…",
      "Settings, see below. A comma inside a value is written \\,. Options of mount(8) that say nothing to "
-     "glintfs (defaults, rw, noatime, _netdev, x-…) are accepted; a mount is read-only all the same."},
+     "glintfs (defaults, rw, noatime, _netdev, x-…) are accepted; a mount is read-only, nosuid and nodev all the same."},
     {"-f", "Stay in the foreground. Without it glintfs returns once the mount answers, and goes on in the background."},
     {"--dump-config", "Print the settings in force as a TOML file that config= takes, and end."},
-    {"--man", "Print this manual page (roff), and end. --man=markdown prints the table of settings."},
+    {"--unmount", "Detach the mount at MOUNTPOINT, in use or not, and end. Without a mount there, nothing happens."},
+    {"--man", "Print this manual page (roff), and end. --man=toml prints glintfs.toml(5), --man=markdown the table of settings."},
     {"--help, --version", "Print help or the version, and end."},
 };
 
@@ -122,6 +123,11 @@ constexpr ExitCode kExitCodes[] = {
     {1, "cannot mount; one line on standard error says why"},
     {2, "a wrong argument or setting; one line on standard error names it"},
     {3, "ended by a second SIGTERM or SIGINT before everything was stopped"},
+};
+
+constexpr ExitCode kHelperExitCodes[] = {
+    {1, "a wrong argument or setting"},
+    {32, "cannot mount"},
 };
 
 constexpr Argument kSignals[] = {
@@ -138,9 +144,113 @@ constexpr Argument kVariables[] = {
     {"CEPH_CONF, CEPH_ARGS, AWS_…, OS_…, ST_…",
      "What the stores' own tools take from the environment, see the page of each: glintfs-rbd(7), glintfs-rados(7), glintfs-s3(7), "
      "glintfs-swift(7), glintfs-glance(7)."},
+    {"NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID",
+     "With -f: where the service manager is told of readiness, reloads, the end and a line of status, and how often it "
+     "wants a sign of life, see sd_notify(3)."},
+    {"JOURNAL_STREAM", "Where standard error is the journal, lines carry their priority for it instead of the time."},
     {"GLINTFS_DUMPABLE",
      "Set to 1 to allow core files and debuggers; they can hold secrets, so neither is possible without."},
 };
+
+constexpr Argument kFiles[] = {
+    {"/etc/glintfs/NAME.toml", "Settings, source and mount point of glintfs@NAME.service, see glintfs.toml(5)."},
+    {"/var/cache/glintfs", "Caches of root's mounts, a directory per source."},
+    {"/run/glintfs", "Control sockets of root's mounts, for glintctl."},
+};
+
+// scripts/check-examples runs what stands between .EX and .EE.
+constexpr std::string_view kExamples = R"(A directory on a network mount, for all users:
+.PP
+.RS
+.EX
+glintfs dir:///net/images /mnt \-o max_size=200Gi
+ls /mnt
+glintctl list
+umount /mnt
+.EE
+.RE
+.PP
+In \fI/etc/fstab\fR; the second line is mounted when somebody looks at it:
+.PP
+.RS
+.EX
+http://images.example/ /srv/images fuse.glintfs _netdev,nofail,max_size=200Gi 0 0
+rbd://images /srv/rbd fuse.glintfs _netdev,noauto,x\-systemd.automount,ceph_id=glintfs 0 0
+.EE
+.RE
+.PP
+As a service, with settings in \fI/etc/glintfs/images.toml\fR:
+.PP
+.RS
+.EX
+systemctl enable \-\-now glintfs@images
+.EE
+.RE
+)";
+
+constexpr std::string_view kFileFormat = R"(.SH NAME
+glintfs.toml \- settings of a glintfs mount
+.SH SYNOPSIS
+.B /etc/glintfs/\fINAME\fB.toml
+.SH DESCRIPTION
+A TOML file with the settings of \fBglintfs\fR(8), without tables: \fIkey\fR = \fIvalue\fR.
+It is read with \fB\-o config=\fIFILE\fR, and by \fBglintfs@\fINAME\fB.service\fR; what the command line says wins.
+.PP
+A value is a text in quotes.
+Whole numbers and \fBtrue\fR and \fBfalse\fR may go without them.
+Sizes are Kubernetes quantities: \(dq10G\(dq is 10\(mu10^9 bytes, \(dq10Gi\(dq is 10\(mu2^30.
+Paths should be absolute.
+.PP
+SIGHUP (\fBsystemctl reload glintfs@\fINAME\fR) has the file read again.
+What is marked (SIGHUP) then changes at once, what is not changes with the next mount, and the log says so.
+A file with a mistake changes nothing; the log and \fBsystemctl status\fR name the line.
+.PP
+\fBglintfs \-o config=\fIFILE\fB \-\-dump\-config\fR checks a file and prints all that is in force.
+.SH KEYS
+These two stand in for the arguments:
+.TP
+.B source =
+What is mounted, as on the command line: \(dqhttps://images.example/\(dq.
+.TP
+.B mountpoint =
+An existing, empty directory; an absolute path.
+)";
+
+constexpr std::string_view kFileExamples = R"(.SH EXAMPLES
+.I /etc/glintfs/images.toml
+.PP
+.RS
+.EX
+# toml
+source = "https://images.example/cloud/"
+mountpoint = "/srv/images"
+max_size = "200Gi"
+fill_rate = "100M"
+control_group = "glintfs"
+.EE
+.RE
+.PP
+.RS
+.EX
+# toml
+source = "rbd://images"
+mountpoint = "/srv/images"
+ceph_id = "glintfs"
+cache = "/srv/cache/images"
+max_size = "1Ti"
+low_mark = "85%"
+checksums = false
+threads = 32
+.EE
+.RE
+.SH SEE ALSO
+.BR glintfs (8),
+.BR glintctl (1),
+.BR systemd.unit (5)
+)";
+
+// What the file takes: the words for -o, and that TOML has flags of its own.
+std::string TomlAllowed(const Setting& s) { return s.kind == Kind::kFlag ? "true or false" : s.allowed; }
 
 }  // namespace
 
@@ -163,7 +273,8 @@ std::string HelpText() {
 
 std::string DumpConfig(const Options& options) {
   std::string out = fmt::format("# {}: settings in force\n", VersionText());
-  if (!options.source.empty()) out += fmt::format("# source: {}\n", options.source);
+  if (!options.source.empty()) out += fmt::format("source = {}\n", TomlText(options.source));
+  if (!options.mountpoint.empty()) out += fmt::format("mountpoint = {}\n", TomlText(options.mountpoint));
   std::string_view group;
   for (const Setting& s : SettingTable()) {
     if (s.name == "config") continue;
@@ -203,11 +314,34 @@ std::string ManualPage() {
   for (const Argument& a : kSignals) item(a.name, a.help);
   section("EXIT STATUS");
   for (const ExitCode& e : kExitCodes) item(std::to_string(e.code), e.meaning);
+  out += ".PP\nCalled by \\fBmount\\fR(8), as \\fBmount.fuse.glintfs\\fR, it ends as that expects:\n";
+  for (const ExitCode& e : kHelperExitCodes) item(std::to_string(e.code), e.meaning);
+  section("EXAMPLES");
+  out += kExamples;
+  section("FILES");
+  for (const Argument& a : kFiles) item(a.name, a.help);
   section("ENVIRONMENT");
   for (const Argument& a : kVariables) item(a.name, a.help);
   section("SEE ALSO");
-  out += "\\fBglintctl\\fR(1), \\fBglintfs-dir\\fR(7), \\fBglintfs-http\\fR(7), \\fBglintfs-rbd\\fR(7), \\fBglintfs-rados\\fR(7), \\fBglintfs-s3\\fR(7), "
+  out += "\\fBglintctl\\fR(1), \\fBglintfs.toml\\fR(5), \\fBglintfs-dir\\fR(7), \\fBglintfs-http\\fR(7), \\fBglintfs-rbd\\fR(7), \\fBglintfs-rados\\fR(7), \\fBglintfs-s3\\fR(7), "
          "\\fBglintfs-swift\\fR(7), \\fBglintfs-glance\\fR(7), \\fBmount.fuse3\\fR(8), \\fBfusermount3\\fR(1)\n";
+  return out;
+}
+
+std::string ManualPageOfFile() {
+  std::string out = fmt::format(".TH GLINTFS.TOML 5 \"\" \"{}\" \"File Formats\"\n", VersionText());
+  out += kFileFormat;
+  auto item = [&](std::string_view term, std::string_view text) {
+    out += fmt::format(".TP\n\\fB{}\\fR\n{}\n", Roff(term), Roff(text));
+  };
+  std::string_view group;
+  for (const Setting& s : SettingTable()) {
+    if (s.name == "config") continue;
+    if (s.group != group) out += fmt::format(".SS {}\n", group = s.group);
+    item(fmt::format("{} =", s.name), fmt::format("{} Takes {}. Default: {}.{}", s.help, TomlAllowed(s), DefaultOf(s),
+                                                  s.on_sighup ? " (SIGHUP)" : ""));
+  }
+  out += kFileExamples;
   return out;
 }
 

@@ -22,6 +22,19 @@ Events::Kind Events::Wait() {
   return kind;
 }
 
+std::optional<Events::Kind> Events::WaitFor(Nanos limit) {
+  const auto end = std::chrono::steady_clock::now() + limit;
+  MutexLock lock(mu_);
+  while (queue_.empty()) {
+    const auto left = end - std::chrono::steady_clock::now();
+    if (left <= Nanos(0)) return std::nullopt;
+    posted_.WaitFor(mu_, left);
+  }
+  const Kind kind = queue_.front();
+  queue_.pop_front();
+  return kind;
+}
+
 Signals::Signals(Events& events, std::function<void()> force) : events_(events), force_(std::move(force)) {
   ::signal(SIGPIPE, SIG_IGN);
   sigset_t set;

@@ -6,7 +6,9 @@
 
 #include <deque>
 #include <functional>
+#include <optional>
 
+#include "fs/base/clock.h"
 #include "fs/base/mutex.h"
 #include "fs/base/thread.h"
 #include "fs/base/unique_fd.h"
@@ -19,6 +21,7 @@ class Events {
 
   void Post(Kind kind);  // from any thread
   Kind Wait();           // the oldest one; blocks
+  std::optional<Kind> WaitFor(Nanos limit);
 
  private:
   Mutex mu_;

@@ -3,12 +3,15 @@
 #include "fs/base/log.h"
 
 #include <fcntl.h>
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/sinks/syslog_sink.h>
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 
@@ -25,10 +28,40 @@ std::shared_ptr<spdlog::logger> MakeLogger(spdlog::sink_ptr sink) {
   return logger;
 }
 
+// Is standard error a stream of the journal? (systemd.exec(5): JOURNAL_STREAM)
+bool StderrIsJournal() {
+  const char* stream = std::getenv("JOURNAL_STREAM");
+  struct stat st{};
+  return stream != nullptr && ::fstat(STDERR_FILENO, &st) == 0 && fmt::format("{}:{}", st.st_dev, st.st_ino) == stream;
+}
+
+// "<4>": the priority that the journal takes from the start of a line, see sd-daemon(3).
+class JournalPriority final : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& out) override {
+    const std::string_view prefix = message.level >= spdlog::level::err    ? "<3>"
+                                    : message.level == spdlog::level::warn ? "<4>"
+                                    : message.level == spdlog::level::info ? "<6>"
+                                                                           : "<7>";
+    out.append(prefix.data(), prefix.data() + prefix.size());
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<JournalPriority>(); }
+};
+
+std::shared_ptr<spdlog::logger> MakeStderrLogger() {
+  auto logger = MakeLogger(std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  if (StderrIsJournal()) {
+    auto formatter = std::make_unique<spdlog::pattern_formatter>();
+    formatter->add_flag<JournalPriority>('*').set_pattern("%*%v");
+    logger->set_formatter(std::move(formatter));
+  }
+  return logger;
+}
+
 struct LogState {
   std::mutex mu;
   std::string path;
-  std::shared_ptr<spdlog::logger> logger = MakeLogger(std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  std::shared_ptr<spdlog::logger> logger = MakeStderrLogger();
 };
 
 LogState& State() {
@@ -37,7 +70,7 @@ LogState& State() {
 }
 
 Result<std::shared_ptr<spdlog::logger>> OpenSink(const std::string& path) {
-  if (path.empty()) return MakeLogger(std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  if (path.empty()) return MakeStderrLogger();
   if (path == "syslog") {
     auto logger = MakeLogger(std::make_shared<spdlog::sinks::syslog_sink_mt>("glintfs", 0, LOG_DAEMON, false));
     logger->set_pattern("%v");

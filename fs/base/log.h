@@ -23,7 +23,8 @@ std::string_view LogLevelName(LogLevel level);
 void SetLogLevel(LogLevel level);
 LogLevel GetLogLevel();
 
-// Where lines go: a file (created 0640, appended), or stderr when `path` is empty, or syslog for "syslog".
+// Where lines go: a file (created 0640, appended), or stderr when `path` is empty, or syslog for "syslog". Where stderr is the
+// journal, lines carry their priority for it and no time.
 Result<void> OpenLog(const std::string& path);
 // For SIGHUP after log rotation: opens the same path again. Keeps the old one on failure.
 Result<void> ReopenLog();

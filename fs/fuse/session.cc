@@ -72,7 +72,7 @@ std::string OptionList(const SessionOptions& options, bool mounting) {
   list += ",ro,subtype=glintfs,fsname=" + Escaped(options.fsname);
   if (options.allow_other) list += ",allow_other";
   if (options.default_permissions) list += ",default_permissions";
-  for (const std::string& option : options.extra) list += "," + option;
+  for (const std::string& option : options.extra) list += "," + Escaped(option);
   return list;
 }
 
@@ -217,11 +217,23 @@ void Session::Serve() {
     MutexLock lock(mu_);
     running_ = threads;
   }
+  turns_ = std::vector<Turns>(threads);
+  turns_seen_.assign(threads, 0);
   for (int i = 0; i < threads; ++i)
-    threads_.emplace_back("fuse-" + std::to_string(i), [this](std::stop_token) { ServeOne(); });
+    threads_.emplace_back("fuse-" + std::to_string(i), [this, i](std::stop_token) { ServeOne(turns_[i].count); });
 }
 
-void Session::ServeOne() {
+bool Session::Serves() {
+  bool serves = false;
+  for (size_t i = 0; i < turns_.size(); ++i) {
+    const uint64_t turns = turns_[i].count.load(std::memory_order_relaxed);
+    if (turns % 2 == 0 || turns != turns_seen_[i]) serves = true;
+    turns_seen_[i] = turns;
+  }
+  return serves;
+}
+
+void Session::ServeOne(std::atomic<uint64_t>& turns) {
   sigset_t wake;
   sigemptyset(&wake);
   sigaddset(&wake, WakeSignal());
@@ -236,7 +248,9 @@ void Session::ServeOne() {
     if (n == -EINTR || n == -EAGAIN) continue;
     if (n < 0) LogError("reading from the kernel: {}; the mount ends", std::strerror(-n));
     if (n <= 0) break;
+    turns.fetch_add(1, std::memory_order_relaxed);
     fuse_session_process_buf(session_, &buffer);
+    turns.fetch_add(1, std::memory_order_relaxed);
   }
   ::free(buffer.mem);
   fuse_session_exit(session_);  // whatever ended this thread ends all

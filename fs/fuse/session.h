@@ -61,6 +61,10 @@ class Session final : private KernelPort {
   // twice.
   void Stop();
 
+  // Do the threads that serve the kernel come back from what it asks? False when each has been at the same request ever since
+  // the last call. Waits for nothing, so it can be asked when all hangs. Not thread-safe: one thread asks, now and then.
+  bool Serves();
+
   // Are complete images read by the kernel itself? Empty: yes; else why not.
   const std::string& passthrough_refused() const { return passthrough_refused_; }
 
@@ -71,7 +75,7 @@ class Session final : private KernelPort {
   Result<void> MountKernel();
   void Negotiate(fuse_conn_info* connection);
   void Serve();
-  void ServeOne();
+  void ServeOne(std::atomic<uint64_t>& turns);
   Result<void> WaitUntilAnswers();
   void RaiseReadAhead();
   void StartPassthrough();
@@ -95,6 +99,12 @@ class Session final : private KernelPort {
   int running_ GUARDED_BY(mu_) = 0;
   bool stopping_ GUARDED_BY(mu_) = false;
   bool stopped_ GUARDED_BY(mu_) = false;
+  // Of each thread: odd while it is at a request. A cache line each, as every request counts.
+  struct alignas(64) Turns {
+    std::atomic<uint64_t> count{0};
+  };
+  std::vector<Turns> turns_;            // constant size once serving
+  std::vector<uint64_t> turns_seen_;    // by Serves()
   std::vector<pthread_t> serving_ GUARDED_BY(mu_);  // the threads that have not ended
   std::vector<Thread> threads_;
 };

@@ -219,6 +219,89 @@ TEST(OptionsFile, CommandLineWins) {
   EXPECT_EQ(o.cache.fill, FillMode::kDemand);
 }
 
+TEST(OptionsFile, NamesWhatIsMountedWhere) {
+  TempDir dir;
+  const std::string path = dir / "c.toml", option = "config=" + path;
+  WriteFile(path, "source = 'dir:///srv/a'\nmountpoint = '/mnt/a/'\n");
+  const auto line = Parse({"-o", option, "-f"});
+  ASSERT_TRUE(line) << line.error().message;
+  EXPECT_EQ(line->options.source, "dir:///srv/a");
+  EXPECT_EQ(line->options.mountpoint, "/mnt/a");
+  const auto wins = Parse({"dir:///srv/b", "/mnt/b", "-o", option});
+  ASSERT_TRUE(wins) << wins.error().message;
+  EXPECT_EQ(wins->options.source, "dir:///srv/b");
+  EXPECT_EQ(wins->options.mountpoint, "/mnt/b");
+  EXPECT_EQ(wins->options.cache.directory, Parse({"dir:///srv/b", "/mnt/b"})->options.cache.directory);
+  WriteFile(path, DumpConfig(line->options));
+  EXPECT_EQ(DumpConfig(Parse({"-o", option})->options), DumpConfig(line->options));
+  EXPECT_EQ(Parse({"-o", option, "--unmount"})->action, Action::kUnmount);
+}
+
+TEST(OptionsFile, SaysWhichPlaceIsMissing) {
+  TempDir dir;
+  const std::string path = dir / "c.toml", option = "config=" + path;
+  const std::string where = "; " + path + " may hold source = and mountpoint =";
+  const auto error = [&](const std::string& text) {
+    WriteFile(path, text);
+    const auto line = Parse({"-o", option, "-f"});
+    return line ? std::string() : line.error().message;
+  };
+  EXPECT_THAT(error(""), AllOf(HasSubstr("SOURCE and MOUNTPOINT are missing"), HasSubstr(where)));
+  EXPECT_THAT(error("source = 'dir:///a'"), AllOf(HasSubstr("MOUNTPOINT is missing"), HasSubstr(where)));
+  EXPECT_THAT(error("mountpoint = '/a'"), AllOf(HasSubstr("SOURCE is missing"), HasSubstr(where)));
+  EXPECT_EQ(error("mountpoint = 'a'"), path + ": line 1: mountpoint: 'a' is not an absolute path");
+  EXPECT_EQ(error("source = ''"), path + ": line 1: source: is empty");
+}
+
+// ---- What mount(8) and fstab hand over.
+
+Result<CommandLine> ParseAsHelper(std::vector<std::string> args) {
+  return ParseCommandLine(args, kRoot, Convention::kMountHelper);
+}
+
+TEST(MountHelper, IsKnownByItsName) {
+  EXPECT_EQ(ConventionOf("/sbin/mount.fuse.glintfs"), Convention::kMountHelper);
+  EXPECT_EQ(ConventionOf("mount.fuse.glintfs"), Convention::kMountHelper);
+  EXPECT_EQ(ConventionOf("/usr/bin/glintfs"), Convention::kOwn);
+}
+
+TEST(MountHelper, TakesTheConventionOfMount) {
+  const auto line = ParseAsHelper({"dir:///a", "/mnt", "-n", "-sv", "-N", "/proc/1/ns/mnt", "-o", "rw,_netdev,threads=3,bogus",
+                                   "-t", "fuse.glintfs"});
+  ASSERT_TRUE(line) << line.error().message;
+  EXPECT_EQ(line->action, Action::kMount);
+  EXPECT_EQ(line->options.cache.fetch_threads, 3);
+  EXPECT_FALSE(line->options.foreground);
+  EXPECT_EQ(ParseAsHelper({"dir:///a", "/mnt", "-f"})->action, Action::kCheck);
+  EXPECT_THAT(ParseAsHelper({"dir:///a", "/mnt", "-o", "bogus"}).error().message, HasSubstr("option bogus: unknown"));
+  EXPECT_THAT(ParseAsHelper({"dir:///a", "/mnt", "-s", "-o", "threads=x"}).error().message, HasSubstr("option threads"));
+  EXPECT_THAT(ParseAsHelper({"dir:///a", "/mnt", "-x"}).error().message, HasSubstr("unknown argument -x"));
+  EXPECT_THAT(ParseAsHelper({"dir:///a", "/mnt", "-o"}).error().message, HasSubstr("-o needs a value"));
+}
+
+TEST(MountHelper, OptionsOfFstabAreTaken) {
+  for (const char* option :
+       {"defaults", "_netdev", "nofail", "auto", "noauto", "user", "user=joe", "users", "owner", "group", "ro", "rw", "nosuid",
+        "nodev", "noexec", "suid", "dev", "exec", "noatime", "x-systemd.automount", "x-systemd.requires=a.service",
+        "x-systemd.mount-timeout=30", "x-systemd.idle-timeout=60", "comment=x", "context=a:b:c:s0"})
+    EXPECT_TRUE(Parse({"dir:///a", "/mnt", "-o", option})) << option;
+}
+
+TEST(MountHelper, TheKernelHearsNoexec) {
+  EXPECT_EQ(ParseOk("noexec").kernel_options, std::vector<std::string>{"noexec"});
+  EXPECT_TRUE(ParseOk("noexec,exec").kernel_options.empty());
+  EXPECT_TRUE(ParseOk("defaults").kernel_options.empty());
+}
+
+TEST(MountHelper, QuotedValuesMayHoldCommas) {
+  EXPECT_EQ(ParseOk("context=\"u:r:t:s0:c1,c2\",threads=5").cache.fetch_threads, 5);
+  EXPECT_EQ(ParseOk("cache=\"/a,b\",threads=5").cache.directory, "/a,b");
+}
+
+TEST(MountHelper, RemountSaysWhatToDo) {
+  EXPECT_THAT(ParseError("remount,ro"), HasSubstr("option remount: settings marked (SIGHUP)"));
+}
+
 TEST(OptionsFile, ErrorsNameFileAndLine) {
   TempDir dir;
   const std::string path = dir / "c.toml";
