@@ -25,7 +25,26 @@ void FakeCache::SetStats(const CacheStats& stats) {
 
 CacheStats FakeCache::Stats() {
   MutexLock lock(mu_);
+  ++hanging_;
+  while (hang_stats_) let_go_.Wait(mu_);
+  --hanging_;
   return stats_;
+}
+
+void FakeCache::HangStats() {
+  MutexLock lock(mu_);
+  hang_stats_ = true;
+}
+
+void FakeCache::LetStatsGo() {
+  MutexLock lock(mu_);
+  hang_stats_ = false;
+  let_go_.NotifyAll();
+}
+
+int FakeCache::hanging() {
+  MutexLock lock(mu_);
+  return hanging_;
 }
 
 std::vector<std::string> FakeCache::superseded() {

@@ -21,6 +21,10 @@ class FakeCache final : public Cache {
   // ---- What it holds and was told.
   void PutCached(const ImageInfo& info, ImageState state = ImageState::kComplete);
   void SetStats(const CacheStats& stats);
+  // Stats() does not come back from now on, and again does.
+  void HangStats();
+  void LetStatsGo();
+  int hanging();  // calls that do not come back
   std::vector<std::string> superseded();  // "name@version", in order
   std::vector<std::string> gone();
 
@@ -59,6 +63,9 @@ class FakeCache final : public Cache {
 
  private:
   Mutex mu_;
+  CondVar let_go_;
+  bool hang_stats_ GUARDED_BY(mu_) = false;
+  int hanging_ GUARDED_BY(mu_) = 0;
   CacheStats stats_ GUARDED_BY(mu_);
   std::map<std::pair<std::string, std::string>, RowId> rows_ GUARDED_BY(mu_);  // by name, version
   std::map<std::string, std::pair<ImageInfo, ImageState>> cached_ GUARDED_BY(mu_);
