@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "fs/background.h"
+#include "fs/base/mount_table.h"
 #include "fs/daemon.h"
 #include "fs/notify.h"
 #include "fs/options.h"
@@ -165,11 +166,21 @@ int Run(const Words& words, Options options) {
   return kOk;
 }
 
+// The topmost mount at the mount point is a glintfs, and of this source if one is named: the file of config= may have changed since
+// the mount, and now name another's mount point.
+bool IsMounted(const Options& options) {
+  bool ours = false;
+  for (const MountEntry& mount : ReadMountTable())
+    if (mount.path == options.mountpoint)
+      ours = mount.type.starts_with(kMountType) && (options.source.empty() || mount.source == options.source);
+  return ours;
+}
+
 // For a service manager: the mount is gone for everybody when this returns, even if its daemon should hang.
 int Unmount(const Options& options) {
-  if (!MountTypeAt(options.mountpoint).starts_with(kMountType)) return kOk;
+  if (!IsMounted(options)) return kOk;
   DetachMount(options.mountpoint);
-  if (!MountTypeAt(options.mountpoint).starts_with(kMountType)) return kOk;
+  if (!IsMounted(options)) return kOk;
   return Fail(kCannotMount, {Errc::kAccessDenied, "cannot unmount " + options.mountpoint});
 }
 

@@ -109,7 +109,7 @@ constexpr Argument kArguments[] = {
      "glintfs (defaults, rw, noatime, _netdev, x-…) are accepted; a mount is read-only, nosuid and nodev all the same."},
     {"-f", "Stay in the foreground. Without it glintfs returns once the mount answers, and goes on in the background."},
     {"--dump-config", "Print the settings in force as a TOML file that config= takes, and end."},
-    {"--unmount", "Detach the mount at MOUNTPOINT, in use or not, and end. Without a mount there, nothing happens."},
+    {"--unmount", "Detach the mount of SOURCE at MOUNTPOINT, in use or not, and end. Where there is none, nothing happens."},
     {"--man", "Print this manual page (roff), and end. --man=toml prints glintfs.toml(5), --man=markdown the table of settings."},
     {"--help, --version", "Print help or the version, and end."},
 };

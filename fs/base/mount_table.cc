@@ -33,7 +33,8 @@ std::vector<MountEntry> ReadMountTable() {
     const std::string path = Unescape(field);
     while (fields >> field && field != "-") {
     }
-    if (fields >> field) mounts.push_back({path, field});
+    std::string type, source;
+    if (fields >> type >> source) mounts.push_back({path, type, Unescape(source)});
   }
   return mounts;
 }

@@ -9,6 +9,7 @@ namespace glintfs {
 struct MountEntry {
   std::string path;  // where
   std::string type;  // "ext4", "nfs4", "fuse.glintfs"
+  std::string source;  // what: a device, or what the mount says of itself
 };
 
 // In the order they were made: of several at one path the last one shows. Empty when it cannot be read.

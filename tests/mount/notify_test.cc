@@ -190,6 +190,10 @@ TEST_F(Unmount, TakesADeadMountAwayAndLeavesOthersAlone) {
   EXPECT_TRUE(mount.mounted());
   EXPECT_TRUE(RunCommand(unmount).ok());
   EXPECT_FALSE(mount.mounted());
+  GlintfsMount other(source());
+  other.Start();
+  EXPECT_TRUE(RunCommand({GlintfsBinary(), "dir:///srv", other.mountpoint(), "--unmount"}).ok());
+  EXPECT_TRUE(other.mounted()) << "the mount of another source";
   ASSERT_TRUE(RunCommand({"mount", "-t", "tmpfs", "tmpfs", mount.mountpoint()}).ok());
   EXPECT_TRUE(RunCommand(unmount).ok());
   EXPECT_EQ(MountType(mount.mountpoint()), "tmpfs");
