@@ -17,8 +17,7 @@
 #include "backends/sidecar.h"
 #include "backends/swift/swift.h"
 #ifdef GLINTFS_CEPH
-#include "backends/rados/rados.h"
-#include "backends/rbd/rbd.h"
+#include "backends/ceph/module.h"
 #endif
 
 namespace glintfs {
@@ -52,6 +51,13 @@ MadeBackend MakeHttp(std::string_view source, const BackendOptions& options) {
   return std::unique_ptr<Backend>(std::make_unique<HttpBackend>(std::move(url), std::move(http)));
 }
 
+#ifdef GLINTFS_CEPH
+MadeBackend MakeCeph(std::string_view source, const BackendOptions& options) {
+  GLINTFS_ASSIGN(const CephModule* module, LoadCephModule());
+  return (source.starts_with("rbd:") ? module->rbd : module->rados)(source, options);
+}
+#endif
+
 struct Scheme {
   std::string_view name;
   bool sidecars;  // files of checksums may lie beside the images
@@ -67,8 +73,8 @@ constexpr Scheme kSchemes[] = {
     {"glance", false, MakeGlance},
     {"glance+https", false, MakeGlance},
 #ifdef GLINTFS_CEPH
-    {"rbd", false, MakeRbd},
-    {"rados", false, MakeRados},
+    {"rbd", false, MakeCeph},
+    {"rados", false, MakeCeph},
 #endif
 };
 
