@@ -21,6 +21,7 @@ namespace glintfs {
 namespace {
 
 constexpr Nanos kFirstAskLimit = std::chrono::seconds(5);
+constexpr Nanos kGlanceGiveUp = std::chrono::seconds(5);
 
 Result<ControlOptions> MakeControlOptions(const Options& options) {
   ControlOptions control;
@@ -38,6 +39,8 @@ CatalogOptions MakeCatalogOptions(const Options& options) {
   CatalogOptions catalog;
   catalog.attr_ttl = options.attr_ttl;
   catalog.negative_ttl = options.negative_ttl;
+  // Glance has its own store to go to, and can do nothing else while it waits.
+  if (options.layout == Layout::kGlanceCache) catalog.give_up = kGlanceGiveUp;
   return catalog;
 }
 
@@ -50,6 +53,16 @@ FsOptions MakeFsOptions(const Options& options, const std::string& source) {
   return fs;
 }
 
+// What Glance writes in its image_cache_dir.
+Result<std::shared_ptr<Scratch>> OpenScratch(const Options& options) {
+  if (options.layout != Layout::kGlanceCache) return std::shared_ptr<Scratch>();
+  GLINTFS_ASSIGN(std::shared_ptr<Scratch> scratch, Scratch::Open(options.cache.directory + "/" + layout::kScratch, {}));
+  const Scratch::Use use = scratch->use();
+  LogInfo("layout glance-cache: scratch area {}/{} holds {} bytes in {} files, at most {} bytes beside max_size", options.cache.directory,
+          layout::kScratch, use.bytes, use.files, Scratch::Limits().bytes);
+  return scratch;
+}
+
 SessionOptions MakeSessionOptions(const Options& options) {
   SessionOptions session;
   session.mountpoint = options.mountpoint;
@@ -57,6 +70,7 @@ SessionOptions MakeSessionOptions(const Options& options) {
   session.extra = options.kernel_options;
   session.allow_other = options.allow_other;
   session.nonempty = options.nonempty;
+  session.writable = options.layout == Layout::kGlanceCache;
   session.passthrough = options.passthrough;
   session.passthrough_probe = options.cache.directory + "/" + layout::kLock;
   return session;
@@ -102,8 +116,9 @@ Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::uniqu
   parts->catalog = std::make_unique<Catalog>(MakeCatalogOptions(options), *parts->backend, *parts->cache, clock);
   // So that it is known from the first question on, and the source is asked again.
   if (!trouble.empty()) parts->catalog->CannotAsk({Errc::kUnavailable, trouble});
-  parts->filesystem =
-      std::make_unique<Filesystem>(MakeFsOptions(options, source), *parts->catalog, *parts->cache, clock);
+  FsOptions fs = MakeFsOptions(options, source);
+  GLINTFS_ASSIGN(fs.scratch, OpenScratch(options));
+  parts->filesystem = std::make_unique<Filesystem>(std::move(fs), *parts->catalog, *parts->cache, clock);
   parts->service = std::make_unique<DaemonService>(options, *parts->backend, *parts->cache, *parts->catalog, clock);
   // The socket before the mount: what can still be refused is refused while nothing shows.
   if (!options.control.empty()) {

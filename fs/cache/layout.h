@@ -2,6 +2,7 @@
 //
 //   <cache>/lock                          flock()ed by the daemon; holds its pid
 //   <cache>/index.db (-wal, -shm)         the index (SQLite)
+//   <cache>/scratch/                      what Glance writes, with layout=glance-cache
 //   <cache>/data/<2 hex>/<row>-<generation>   one sparse data file an image; <2 hex> is row mod 256
 #pragma once
 
@@ -17,6 +18,7 @@ namespace glintfs::layout {
 inline constexpr char kLock[] = "lock";
 inline constexpr char kIndex[] = "index.db";
 inline constexpr char kData[] = "data";
+inline constexpr char kScratch[] = "scratch";  // of fs/fuse/scratch, with layout=glance-cache
 
 std::string DataPath(RowId row, uint32_t generation);
 

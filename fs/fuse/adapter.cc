@@ -31,6 +31,12 @@ namespace {
 
 double Seconds(Nanos nanos) { return std::chrono::duration<double>(nanos).count(); }
 
+timespec ToTimespec(Nanos time) {
+  return {.tv_sec = static_cast<time_t>(time.count() / 1'000'000'000), .tv_nsec = static_cast<long>(time.count() % 1'000'000'000)};
+}
+
+Nanos ToNanos(const timespec& time) { return Nanos(int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec); }
+
 struct stat ToStat(const Attributes& attributes) {
   struct stat st{};
   st.st_ino = attributes.ino;
@@ -41,10 +47,8 @@ struct stat ToStat(const Attributes& attributes) {
   st.st_size = static_cast<off_t>(attributes.size);
   st.st_blksize = Attributes::kBlockSize;
   st.st_blocks = static_cast<blkcnt_t>(attributes.blocks());
-  const int64_t nanos = attributes.time.count();
-  st.st_mtim.tv_sec = nanos / 1'000'000'000;
-  st.st_mtim.tv_nsec = nanos % 1'000'000'000;
-  st.st_ctim = st.st_atim = st.st_mtim;
+  st.st_ctim = st.st_mtim = ToTimespec(attributes.time);
+  st.st_atim = ToTimespec(attributes.accessed);
   return st;
 }
 
@@ -95,6 +99,15 @@ void Handle(fuse_req_t req, Body body) noexcept {
   }
 }
 
+fuse_entry_param ToEntry(const NodeReply& reply) {
+  fuse_entry_param entry{};
+  entry.ino = reply.node;
+  entry.attr = ToStat(reply.attributes);
+  entry.attr_timeout = Seconds(reply.attr_timeout);
+  entry.entry_timeout = Seconds(reply.entry_timeout);
+  return entry;
+}
+
 // ---- Names and attributes
 
 void DoInit(void* userdata, fuse_conn_info* connection) {
@@ -108,11 +121,7 @@ void DoLookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
     fs.Lookup(waiting->id(), parent, name, [waiting, &fs](int err, const NodeReply& reply) {
       waiting->Finish([&](Request& answered) {
         if (err != 0) return answered.Error(err);
-        fuse_entry_param entry{};
-        entry.ino = reply.node;
-        entry.attr = ToStat(reply.attributes);
-        entry.attr_timeout = Seconds(reply.attr_timeout);
-        entry.entry_timeout = Seconds(reply.entry_timeout);
+        const fuse_entry_param entry = ToEntry(reply);
         // The kernel did not take it, so it will not forget it either.
         if (fuse_reply_entry(answered.Take(), &entry) == -ENOENT) fs.Forget(reply.node, 1);
       });
@@ -144,7 +153,7 @@ void DoGetAttributes(fuse_req_t req, fuse_ino_t node, fuse_file_info*) {
 }
 
 void DoAccess(fuse_req_t req, fuse_ino_t, int mask) {
-  Handle(req, [&](Request& request, Filesystem&) { request.Error((mask & W_OK) != 0 ? EROFS : 0); });
+  Handle(req, [&](Request& request, Filesystem& fs) { request.Error((mask & W_OK) != 0 && !fs.writable() ? EROFS : 0); });
 }
 
 void DoStatfs(fuse_req_t req, fuse_ino_t) {
@@ -284,17 +293,81 @@ void DoReleaseDirectory(fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
   });
 }
 
-// ---- All that would write. The kernel refuses most of it before, since the mount is read-only.
+// ---- All that writes. Where nothing can be written the kernel refuses most of it before, since the mount is read-only.
+
+void DoCreate(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t, fuse_file_info* info) {
+  Handle(req, [&](Request& request, Filesystem& fs) {
+    NodeReply reply;
+    if (const int err = fs.Create(parent, name, info->flags, reply); err != 0) return request.Error(err);
+    const fuse_entry_param entry = ToEntry(reply);
+    if (fuse_reply_create(request.Take(), &entry, info) == -ENOENT) fs.Forget(reply.node, 1);
+  });
+}
+
+void DoMakeDirectory(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t) {
+  Handle(req, [&](Request& request, Filesystem& fs) { request.Error(fs.MakeDirectory(parent, name)); });
+}
+
+void DoUnlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  Handle(req, [&](Request& request, Filesystem& fs) { request.Error(fs.Unlink(parent, name)); });
+}
+
+void DoRename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_parent, const char* new_name, unsigned flags) {
+  Handle(req, [&](Request& request, Filesystem& fs) { request.Error(fs.Rename(parent, name, new_parent, new_name, flags)); });
+}
+
+void DoWrite(fuse_req_t req, fuse_ino_t node, const char* buffer, size_t size, off_t offset, fuse_file_info*) {
+  Handle(req, [&](Request& request, Filesystem& fs) {
+    if (offset < 0) return request.Error(EINVAL);
+    const auto bytes = std::as_bytes(std::span(buffer, size));
+    if (const int err = fs.Write(node, static_cast<uint64_t>(offset), bytes); err != 0) return request.Error(err);
+    fuse_reply_write(request.Take(), size);
+  });
+}
+
+Filesystem::Change ToChange(const struct stat& st, int set) {
+  const Nanos now = Clock::System().WallNow();
+  Filesystem::Change change;
+  if ((set & FUSE_SET_ATTR_SIZE) != 0) change.size = static_cast<uint64_t>(st.st_size);
+  if ((set & FUSE_SET_ATTR_MODE) != 0) change.mode = st.st_mode;
+  if ((set & FUSE_SET_ATTR_UID) != 0) change.uid = st.st_uid;
+  if ((set & FUSE_SET_ATTR_GID) != 0) change.gid = st.st_gid;
+  if ((set & FUSE_SET_ATTR_ATIME) != 0) change.accessed = (set & FUSE_SET_ATTR_ATIME_NOW) != 0 ? now : ToNanos(st.st_atim);
+  if ((set & FUSE_SET_ATTR_MTIME) != 0) change.modified = (set & FUSE_SET_ATTR_MTIME_NOW) != 0 ? now : ToNanos(st.st_mtim);
+  return change;
+}
+
+void DoSetAttributes(fuse_req_t req, fuse_ino_t node, struct stat* st, int set, fuse_file_info*) {
+  Handle(req, [&](Request& request, Filesystem& fs) {
+    if ((set & FUSE_SET_ATTR_SIZE) != 0 && st->st_size < 0) return request.Error(EINVAL);
+    NodeReply reply;
+    if (const int err = fs.SetAttributes(node, ToChange(*st, set), reply); err != 0) return request.Error(err);
+    const struct stat now = ToStat(reply.attributes);
+    fuse_reply_attr(request.Take(), &now, Seconds(reply.attr_timeout));
+  });
+}
+
+void DoSync(fuse_req_t req, fuse_ino_t node, int, fuse_file_info*) {
+  Handle(req, [&](Request& request, Filesystem& fs) { request.Error(fs.Sync(node)); });
+}
+
+void DoSetXattr(fuse_req_t req, fuse_ino_t node, const char* name, const char* value, size_t size, int flags) {
+  Handle(req, [&](Request& request, Filesystem& fs) { request.Error(fs.SetXattr(node, name, {value, size}, flags)); });
+}
+
+void DoRemoveXattr(fuse_req_t req, fuse_ino_t node, const char* name) {
+  Handle(req, [&](Request& request, Filesystem& fs) { request.Error(fs.RemoveXattr(node, name)); });
+}
 
 template <typename... Args>
 void Refuse(fuse_req_t req, Args...) {
-  Handle(req, [](Request& request, Filesystem&) { request.Error(EROFS); });
+  Handle(req, [](Request& request, Filesystem& fs) { request.Error(fs.Refusal()); });
 }
 
 }  // namespace
 
-// flush, fsync and fsyncdir are left out: the kernel then asks once, and takes them as done for ever after. So are
-// locks (the kernel keeps them itself) and lseek (no holes are shown).
+// flush is left out: the kernel then asks once, and takes it as done for ever after. So are locks (the kernel keeps them itself)
+// and lseek (no holes are shown).
 const fuse_lowlevel_ops& AdapterOperations() {
   static const fuse_lowlevel_ops operations = [] {
     fuse_lowlevel_ops ops{};
@@ -314,20 +387,22 @@ const fuse_lowlevel_ops& AdapterOperations() {
     ops.opendir = DoOpenDirectory;
     ops.readdir = DoReadDirectory;
     ops.releasedir = DoReleaseDirectory;
-    ops.setattr = Refuse;
+    ops.setattr = DoSetAttributes;
+    ops.mkdir = DoMakeDirectory;
+    ops.unlink = DoUnlink;
+    ops.rename = DoRename;
+    ops.create = DoCreate;
+    ops.write = DoWrite;
+    ops.fsync = DoSync;
+    ops.fsyncdir = DoSync;
+    ops.setxattr = DoSetXattr;
+    ops.removexattr = DoRemoveXattr;
     ops.mknod = Refuse;
-    ops.mkdir = Refuse;
-    ops.unlink = Refuse;
     ops.rmdir = Refuse;
     ops.symlink = Refuse;
-    ops.rename = Refuse;
     ops.link = Refuse;
-    ops.create = Refuse;
-    ops.write = Refuse;
     ops.fallocate = Refuse;
     ops.copy_file_range = Refuse;
-    ops.setxattr = Refuse;
-    ops.removexattr = Refuse;
     return ops;
   }();
   return operations;

@@ -19,6 +19,7 @@ namespace glintfs {
 namespace {
 
 constexpr size_t kNameMax = 255;
+constexpr Nanos kGlanceTtl = std::chrono::seconds(1);  // what Glance looks at (atime, what is there) is never older than this
 
 std::string Join(const std::string& directory, std::string_view name) {
   if (directory.empty()) return std::string(name);
@@ -71,23 +72,33 @@ Attributes Filesystem::AttributesOf(const NodeInfo& info) const {
   if (info.is_directory) {
     attributes.mode = S_IFDIR | permissions | ((permissions & 0444) >> 2);
     attributes.nlink = 2;
-    attributes.time = started_;
+    attributes.time = attributes.accessed = started_;
   } else {
     attributes.mode = S_IFREG | permissions;
     attributes.size = info.image.size;
-    attributes.time = info.image.mtime;
+    attributes.time = attributes.accessed = info.image.mtime;
   }
+  if (!writable()) return attributes;
+  attributes.mode |= S_IWUSR;  // to make files below a directory, and to set xattrs on an image
+  if (info.is_directory) return attributes;
+  if (const Nanos last = cache_.StatusOf(info.image).last_access; last != Nanos(0)) attributes.accessed = last;
   return attributes;
 }
 
 NodeReply Filesystem::ReplyFor(const NodeTable::Found& found, Nanos entry_timeout) const {
   return NodeReply{.node = found.id,
                    .attributes = AttributesOf(*found.info),
-                   .entry_timeout = entry_timeout,
-                   .attr_timeout = options_.attr_timeout};
+                   .entry_timeout = writable() ? std::min(entry_timeout, kGlanceTtl) : entry_timeout,
+                   .attr_timeout = writable() ? kGlanceTtl : options_.attr_timeout};
 }
 
 int Filesystem::GetAttributes(NodeId node, NodeReply& reply) {
+  if (IsScratch(node)) {
+    ScratchStat stat;
+    if (const int err = options_.scratch->Stat(node, stat); err != 0) return err;
+    reply = ReplyFor(stat);
+    return 0;
+  }
   const NodeInfoPtr info = nodes_.Find(node);
   if (!info) return ESTALE;
   reply = ReplyFor({.id = node, .info = info}, Nanos(0));
@@ -96,7 +107,13 @@ int Filesystem::GetAttributes(NodeId node, NodeReply& reply) {
 
 // ---- Names
 
+void Filesystem::Forget(NodeId node, uint64_t count) {
+  IsScratch(node) ? options_.scratch->Forget(node, count) : nodes_.Forget(node, count);
+}
+
 void Filesystem::Lookup(RequestId id, NodeId parent, std::string_view name, LookupDone done) {
+  if (IsScratch(parent) || (writable() && parent == kRootNode && name != "." && name != ".." && !IsImageId(name)))
+    return LookUpScratch(parent, name, done);
   const NodeInfoPtr directory = nodes_.Find(parent);
   if (!directory) return done(ESTALE, {});
   if (name == "." || name == "..") return LookUpDots(*directory, name, done);
@@ -108,6 +125,8 @@ void Filesystem::Lookup(RequestId id, NodeId parent, std::string_view name, Look
   catalog_.Lookup(path, id, [this, path, done = std::move(done)](Result<CatalogEntry> entry) {
     --names_waiting_;
     if (!entry) return done(ToErrno(entry.error().code), {});
+    if (writable() && entry->is_directory) return done(ENOENT, {});
+    if (writable() && IsToBeHidden(*entry)) return done(EHOSTDOWN, {});
     const auto found = entry->is_directory ? nodes_.LookUpDirectory(path) : LookUpImage(*entry);
     done(0, ReplyFor(found, EntryTimeout(found.id, *entry)));
   });
@@ -149,6 +168,7 @@ void Filesystem::LookUpDots(const NodeInfo& node, std::string_view name, const L
 // ---- Xattrs
 
 int Filesystem::GetXattr(NodeId node, std::string_view name, std::string& value) {
+  if (IsScratch(node)) return options_.scratch->GetXattr(node, std::string(name), value);
   const NodeInfoPtr info = nodes_.Find(node);
   if (!info) return ESTALE;
   if (name == "user.glintfs.source") {
@@ -162,6 +182,8 @@ int Filesystem::GetXattr(NodeId node, std::string_view name, std::string& value)
     value = ImageStateName(cache_.StatusOf(info->image).state);
   } else if (name == "user.glintfs.cached_bytes") {
     value = std::to_string(cache_.StatusOf(info->image).cached_bytes);
+  } else if (name == "user.hits" && writable()) {
+    value = std::to_string(cache_.StatusOf(info->image).hits);
   } else {
     return ENODATA;
   }
@@ -169,6 +191,7 @@ int Filesystem::GetXattr(NodeId node, std::string_view name, std::string& value)
 }
 
 int Filesystem::ListXattr(NodeId node, std::string& names) {
+  if (IsScratch(node)) return options_.scratch->ListXattr(node, names);
   const NodeInfoPtr info = nodes_.Find(node);
   if (!info) return ESTALE;
   constexpr std::string_view kOfDirectory("user.glintfs.source\0", 20);
@@ -176,6 +199,7 @@ int Filesystem::ListXattr(NodeId node, std::string& names) {
   names.clear();
   if (!info->is_directory) names.append(kOfImage);
   names.append(kOfDirectory);
+  if (!info->is_directory && writable()) names.append("user.hits").push_back('\0');
   return 0;
 }
 

@@ -3,6 +3,9 @@
 //   directory        every name that ends in no image; made of what the catalogue says
 //   image            read-only, immutable: a new version at the source is a new node under the same name
 //
+// With a scratch area it is what Glance expects in its image_cache_dir (layout=glance-cache; filesystem_glance.cc): in the root
+// images of the source by id, and everything else below it is the scratch area's.
+//
 // Functions return 0 or an errno. Thread-safe; none waits for the source: what must wait is answered through a
 // callback, exactly once, inline or from another thread.
 //
@@ -15,6 +18,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -27,6 +31,7 @@
 #include "fs/fuse/opened_image.h"
 #include "fs/fuse/passthrough.h"
 #include "fs/fuse/requests.h"
+#include "fs/fuse/scratch.h"
 
 namespace glintfs {
 
@@ -36,6 +41,7 @@ struct FsOptions {
   uid_t uid = 0;
   gid_t gid = 0;
   Nanos attr_timeout = std::chrono::hours(24);  // attributes never change under a node
+  std::shared_ptr<Scratch> scratch{};           // layout=glance-cache; null: the mount is read-only
 };
 
 struct Attributes {
@@ -43,7 +49,8 @@ struct Attributes {
   uint32_t mode = 0;   // with the type
   uint32_t nlink = 1;
   uint64_t size = 0;   // bytes
-  Nanos time{0};       // mtime, ctime and atime, since 1970
+  Nanos time{0};       // mtime and ctime, since 1970
+  Nanos accessed{0};   // atime
   uid_t uid = 0;
   gid_t gid = 0;
 
@@ -120,7 +127,7 @@ class Filesystem {
 
   // Adds one lookup to the node it answers with; Forget takes them away.
   void Lookup(RequestId id, NodeId parent, std::string_view name, LookupDone done);
-  void Forget(NodeId node, uint64_t count) { nodes_.Forget(node, count); }
+  void Forget(NodeId node, uint64_t count);
   int GetAttributes(NodeId node, NodeReply& reply);
 
   // `flags` as for open(2). The node stays readable until Release.
@@ -137,7 +144,33 @@ class Filesystem {
   void ReadDirectory(RequestId id, NodeId node, uint64_t handle, uint64_t offset, DirectoryDone done);
   void ReleaseDirectory(uint64_t handle);
 
-  // user.glintfs.state, .cached_bytes, .version, .source
+  // ---- What changes something; EROFS without a scratch area.
+
+  bool writable() const { return options_.scratch != nullptr; }
+  // What is refused as such.
+  int Refusal() const { return writable() ? EPERM : EROFS; }
+  // Makes and opens a file of the scratch area; adds one lookup.
+  int Create(NodeId parent, std::string_view name, int flags, NodeReply& reply);
+  int MakeDirectory(NodeId parent, std::string_view name);
+  // Of an image: evicts it. That is done also when it was left as it is, because it is open, pinned or queued. May wait for fetches
+  // to end that were told to, never for the source.
+  int Unlink(NodeId parent, std::string_view name);
+  int Rename(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name, unsigned flags);
+  int Write(NodeId node, uint64_t offset, std::span<const std::byte> bytes);
+  struct Change {
+    std::optional<uint64_t> size;
+    std::optional<uint32_t> mode;
+    std::optional<uid_t> uid;
+    std::optional<gid_t> gid;
+    std::optional<Nanos> accessed, modified;  // wall clock
+  };
+  int SetAttributes(NodeId node, const Change& change, NodeReply& reply);
+  // ENOSYS where there is nothing to sync, ever: the kernel then asks no more.
+  int Sync(NodeId node);
+  int SetXattr(NodeId node, const std::string& name, std::string_view value, int flags);
+  int RemoveXattr(NodeId node, const std::string& name);
+
+  // user.glintfs.state, .cached_bytes, .version, .source; user.hits with a scratch area
   int GetXattr(NodeId node, std::string_view name, std::string& value);
   int ListXattr(NodeId node, std::string& names);  // each followed by a NUL
 
@@ -154,6 +187,13 @@ class Filesystem {
   Attributes AttributesOf(const NodeInfo& info) const;
   NodeReply ReplyFor(const NodeTable::Found& found, Nanos entry_timeout) const;
   NodeTable::Found LookUpImage(const CatalogEntry& entry);
+  // layout=glance-cache
+  bool IsScratch(NodeId node) const { return IsScratchNode(node) && writable(); }
+  Attributes AttributesOf(const ScratchStat& stat) const;
+  NodeReply ReplyFor(const ScratchStat& stat) const;
+  void LookUpScratch(NodeId parent, std::string_view name, const LookupDone& done);
+  bool IsToBeHidden(const CatalogEntry& entry);
+  int ListScratch(NodeId node, std::vector<ListEntry>& entries);
   Nanos EntryTimeout(NodeId node, const CatalogEntry& entry) const;
   void LookUpDots(const NodeInfo& parent, std::string_view name, const LookupDone& done);
   std::shared_ptr<const Snapshot> FindSnapshot(uint64_t handle, NodeId node);

@@ -4,6 +4,7 @@
 // image for itself), and a READDIR with an unknown handle lists anew. So a successor on the same mount can answer them.
 #include <fcntl.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "fs/base/log.h"
@@ -38,6 +39,7 @@ class Filesystem::ImageRead final : public ReadOp {
 };
 
 int Filesystem::Open(NodeId node, int flags, OpenReply& reply) {
+  if (IsScratch(node)) return options_.scratch->Open(node, flags);
   const NodeInfoPtr info = nodes_.Find(node);
   if (!info) return ESTALE;
   if (info->is_directory) return EISDIR;
@@ -87,6 +89,7 @@ uint64_t Filesystem::KeepHandle(std::shared_ptr<OpenedImage> image) {
 }
 
 void Filesystem::Release(NodeId node, uint64_t handle) {
+  if (IsScratch(node)) return;
   std::unique_ptr<OpenHandle> dropped;  // destroyed after the lock
   {
     MutexLock lock(handles_mu_);
@@ -105,6 +108,13 @@ std::optional<CachedImage::Hit> Filesystem::TryRead(uint64_t handle, uint64_t of
 }
 
 void Filesystem::Read(RequestId id, NodeId node, uint64_t offset, size_t length, std::unique_ptr<ReadReply> reply) {
+  if (IsScratch(node)) {
+    std::vector<std::byte> buffer(std::min<size_t>(length, 1 << 20));
+    size_t got = 0;
+    if (const int err = options_.scratch->Read(node, offset, buffer, got); err != 0) return reply->Fail(err);
+    (void)reply->Data(ReadData{.length = got, .bytes = std::span<const std::byte>(buffer).first(got)});
+    return;
+  }
   NodeInfoPtr info = nodes_.Find(node);
   if (!info) return reply->Fail(ESTALE);
   if (info->is_directory) return reply->Fail(EISDIR);
@@ -146,9 +156,13 @@ class Filesystem::Snapshot final : public DirectoryView {
 };
 
 int Filesystem::OpenDirectory(NodeId node, uint64_t& handle) {
-  const NodeInfoPtr info = nodes_.Find(node);
-  if (!info) return ESTALE;
-  if (!info->is_directory) return ENOTDIR;
+  if (IsScratch(node)) {
+    if (!Scratch::IsDirectory(node)) return ENOTDIR;
+  } else {
+    const NodeInfoPtr info = nodes_.Find(node);
+    if (!info) return ESTALE;
+    if (!info->is_directory) return ENOTDIR;
+  }
   MutexLock lock(handles_mu_);
   handle = next_handle_++;
   handles_[handle].node = node;
@@ -156,12 +170,24 @@ int Filesystem::OpenDirectory(NodeId node, uint64_t& handle) {
 }
 
 void Filesystem::ReadDirectory(RequestId id, NodeId node, uint64_t handle, uint64_t offset, DirectoryDone done) {
-  const NodeInfoPtr info = nodes_.Find(node);
-  if (!info) return done(ESTALE, nullptr);
-  if (!info->is_directory) return done(ENOTDIR, nullptr);
   if (offset != 0) {
     if (const auto snapshot = FindSnapshot(handle, node)) return done(0, snapshot.get());
   }
+  if (writable() && (node == kRootNode || IsScratchNode(node))) {
+    ScratchStat stat;
+    std::vector<ListEntry> entries;
+    if (node != kRootNode) {
+      if (const int err = options_.scratch->Stat(node, stat); err != 0) return done(err, nullptr);
+    }
+    if (const int err = ListScratch(node, entries); err != 0) return done(err, nullptr);
+    const auto snapshot = std::make_shared<const Snapshot>(
+        *this, stat.name, std::make_shared<const std::vector<ListEntry>>(std::move(entries)));
+    KeepSnapshot(handle, node, snapshot);
+    return done(0, snapshot.get());
+  }
+  const NodeInfoPtr info = nodes_.Find(node);
+  if (!info) return done(ESTALE, nullptr);
+  if (!info->is_directory) return done(ENOTDIR, nullptr);
   ++names_waiting_;
   catalog_.List(info->name, id, [this, info, handle, node, done = std::move(done)](Result<ListingPtr> listing) {
     --names_waiting_;

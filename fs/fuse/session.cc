@@ -69,7 +69,8 @@ std::string Escaped(std::string_view text) {
 std::string OptionList(const SessionOptions& options, bool mounting) {
   std::string list = fmt::format("max_read={}", kMaxRead);
   if (!mounting) return list;
-  list += ",ro,subtype=glintfs,fsname=" + Escaped(options.fsname);
+  list += options.writable ? ",rw" : ",ro";
+  list += ",subtype=glintfs,fsname=" + Escaped(options.fsname);
   if (options.allow_other) list += ",allow_other";
   if (options.default_permissions) list += ",default_permissions";
   for (const std::string& option : options.extra) list += "," + Escaped(option);

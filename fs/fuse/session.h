@@ -32,6 +32,7 @@ struct SessionOptions {
   std::string fsname;      // the source, as /proc/mounts shows it
   bool allow_other = false;
   bool default_permissions = true;
+  bool writable = false;   // else the kernel refuses all that would write
   bool nonempty = false;   // mount over a directory that is not empty
   std::vector<std::string> extra;  // further mount options: "noexec", "context=…"
   bool passthrough = true;         // where the kernel and our privileges allow it
