@@ -88,7 +88,7 @@ Attributes Filesystem::AttributesOf(const NodeInfo& info) const {
 NodeReply Filesystem::ReplyFor(const NodeTable::Found& found, Nanos entry_timeout) const {
   return NodeReply{.node = found.id,
                    .attributes = AttributesOf(*found.info),
-                   .entry_timeout = writable() ? std::min(entry_timeout, kGlanceTtl) : entry_timeout,
+                   .entry_timeout = entry_timeout,
                    .attr_timeout = writable() ? kGlanceTtl : options_.attr_timeout};
 }
 
@@ -142,6 +142,8 @@ NodeTable::Found Filesystem::LookUpImage(const CatalogEntry& entry) {
 
 // A name whose image may get another node is not kept for long, should the invalidation not come through.
 Nanos Filesystem::EntryTimeout(NodeId node, const CatalogEntry& entry) const {
+  // For Glance an image may be there and be gone with the source's health, unless all of it is cached.
+  if (writable()) return ResidencyOf(node) == Residency::kComplete ? std::min(entry.valid_for, kGlanceTtl) : Nanos(0);
   if (entry.is_directory || ResidencyOf(node) == Residency::kComplete) return entry.valid_for;
   if (!passthrough_->decided()) return Nanos(0);
   return passthrough_->on() ? std::min(entry.valid_for, Passthrough::kNameTtl) : entry.valid_for;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "fs/base/log.h"
+#include "fs/catalog/source_health.h"
 #include "fs/fuse/errno_table.h"
 #include "fs/fuse/filesystem.h"
 
@@ -28,6 +29,8 @@ class Filesystem::ImageRead final : public ReadOp {
   bool Done(const ReadData& data) override { return reply_->Data(data); }
   void Fail(const Error& error) override {
     if (error.code == Errc::kStale) fs_.catalog_.Invalidate(info_->name);
+    // So that Glance asks its own store from the next request on, and not only when a name's answer is too old.
+    if (fs_.writable() && IsCannotAsk(error.code)) fs_.catalog_.CannotAsk(error);
     reply_->Fail(ToErrno(error.code));
   }
 

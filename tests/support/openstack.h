@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -77,6 +78,14 @@ struct GlanceOptions {
   std::vector<std::string> store{};
   std::string store_type = "file";  // file | rbd | s3
   std::vector<std::string> environment{};
+  // Middleware beside the login's: "caching", "cachemanagement".
+  std::string flavor{};
+  std::vector<std::string> defaults{};  // lines of [DEFAULT]
+  bool lock_path = true;                // false: where the rest of the settings has it
+  // Whose database is used instead of one of its own; must outlive this one. Images of the one are then images of the other.
+  const class Glance* same_database = nullptr;
+  std::optional<uid_t> user{};      // who runs it; its files are given to him
+  std::vector<std::string> within{};  // a command that is given the server's command line and executes it
 };
 
 struct GlanceImage {
@@ -96,6 +105,7 @@ class Glance {
   void Create(const GlanceImage& image, const std::string& token = "");
   void Upload(const GlanceImage& image, const std::string& bytes, const std::string& token = "");
   void UploadFile(const GlanceImage& image, const std::string& path, const std::string& token = "");
+  HttpAnswer Download(const std::string& id, const std::string& range = "", const std::string& token = "");
   HttpAnswer Request(const std::string& method, const std::string& path, const std::string& token = "",
                      const std::string& body = "");
 
@@ -110,6 +120,11 @@ class Glance {
   // Removes what Glance keeps of an image that was deleted, as `glance-manage db purge` does.
   void Purge(const std::string& id);
   std::string FileOf(const std::string& id) const;  // in the file store
+  std::string datadir() const { return dir_ / "images"; }
+
+  // One of glance-cache-*, with this Glance's settings.
+  CommandResult Tool(std::vector<std::string> argv) const;
+  std::string LogText() const;
 
   void Stop();
   void Restart();
@@ -124,7 +139,9 @@ class Glance {
 
   TempDir dir_;
   int port_ = 0;
-  std::vector<std::string> environment_;
+  std::string database_;
+  std::vector<std::string> environment_, within_;
+  std::optional<uid_t> user_;
   std::unique_ptr<Process> process_;
 };
 

@@ -24,10 +24,16 @@ std::unique_ptr<Glance> Glance::Start(const GlanceOptions& options) {
   std::unique_ptr<Glance> glance(new Glance());
   glance->port_ = ReservePort();
   glance->environment_ = options.environment;
+  glance->within_ = options.within;
+  glance->user_ = options.user;
+  glance->database_ = options.same_database != nullptr ? options.same_database->database_ : glance->dir_ / "glance.db";
   for (const char* directory : {"images", "staging", "lock", "policy"}) fs::create_directory(glance->dir_ / directory);
   glance->WriteConf(options);
-  Run({"glance-manage", "--config-file", glance->dir_ / "glance.conf", "db_sync"});
-  UseWriteAheadLog(glance->dir_ / "glance.db");
+  if (options.same_database == nullptr) {
+    Run({"glance-manage", "--config-file", glance->dir_ / "glance.conf", "db_sync"});
+    UseWriteAheadLog(glance->database_);
+  }
+  if (options.user) Run({"chown", "-R", std::to_string(*options.user), glance->dir_.path()});
   glance->Spawn();
   if (options.catalog != nullptr) options.catalog->AddService("image", glance->url());
   return glance;
@@ -38,15 +44,19 @@ void Glance::WriteConf(const GlanceOptions& options) {
   if (store.empty()) store.push_back("filesystem_store_datadir = " + (dir_ / "images"));
   std::string text = fmt::format(
       "[DEFAULT]\nbind_host = 127.0.0.1\nbind_port = {1}\nworkers = 0\nuse_stderr = true\nenabled_backends = store:{2}\n"
-      "show_multiple_locations = false\nimage_size_cap = 1099511627776\n"
-      "[database]\nconnection = sqlite:///{0}/glance.db\n[glance_store]\ndefault_backend = store\n[store]\n{3}\n"
+      "show_multiple_locations = false\nimage_size_cap = 1099511627776\n{5}\n"
+      "[database]\nconnection = sqlite:///{4}\n[glance_store]\ndefault_backend = store\n[store]\n{3}\n"
       "[os_glance_staging_store]\nfilesystem_store_datadir = {0}/staging\n[os_glance_tasks_store]\n"
-      "filesystem_store_datadir = {0}/staging\n[oslo_concurrency]\nlock_path = {0}/lock\n[oslo_policy]\npolicy_dirs = {0}/policy\n"
-      "[paste_deploy]\nconfig_file = /usr/share/glance-common/glance-api-paste.ini\n",
-      dir_.path(), port_, options.store_type, fmt::join(store, "\n"));
+      "filesystem_store_datadir = {0}/staging\n[oslo_policy]\npolicy_dirs = {0}/policy\n",
+      dir_.path(), port_, options.store_type, fmt::join(store, "\n"), database_, fmt::join(options.defaults, "\n"));
+  if (options.lock_path) text += fmt::format("[oslo_concurrency]\nlock_path = {}/lock\n", dir_.path());
+  text += "[paste_deploy]\nconfig_file = /usr/share/glance-common/glance-api-paste.ini\n";
+  std::string flavor = options.flavor;
+  if (options.keystone != nullptr) flavor = flavor.empty() ? "keystone" : "keystone+" + flavor;
+  if (!flavor.empty()) text += "flavor = " + flavor + "\n";
   if (options.keystone != nullptr) {
     text += fmt::format(
-        "flavor = keystone\n[keystone_authtoken]\nwww_authenticate_uri = {0}\nauth_url = {0}\nauth_type = password\n"
+        "[keystone_authtoken]\nwww_authenticate_uri = {0}\nauth_url = {0}\nauth_type = password\n"
         "username = admin\npassword = {1}\nproject_name = admin\nuser_domain_id = default\n"
         "project_domain_id = default\ntoken_cache_time = -1\n",
         options.keystone->url(), Keystone::admin_password());
@@ -56,10 +66,13 @@ void Glance::WriteConf(const GlanceOptions& options) {
 }
 
 void Glance::Spawn() {
-  process_ = std::make_unique<Process>(
-      std::vector<std::string>{"glance-api", "--config-file", dir_ / "glance.conf"},
-      ProcessOptions{
-          .environment = environment_, .stdout_path = dir_ / "log", .stderr_path = dir_ / "log", .directory = dir_.path()});
+  std::vector<std::string> argv = within_;
+  for (const std::string& word : {std::string("glance-api"), std::string("--config-file"), dir_ / "glance.conf"}) argv.push_back(word);
+  process_ = std::make_unique<Process>(argv, ProcessOptions{.environment = environment_,
+                                                            .stdout_path = dir_ / "log",
+                                                            .stderr_path = dir_ / "log",
+                                                            .directory = dir_.path(),
+                                                            .user = user_});
   WaitUntilUp(*process_, url() + "/versions", dir_ / "log");
 }
 
@@ -93,13 +106,27 @@ void Glance::UploadFile(const GlanceImage& image, const std::string& path, const
     throw std::runtime_error(fmt::format("data of {}: {} {} {}", image.id, answer.status, answer.body, Tail(dir_ / "log")));
 }
 
+HttpAnswer Glance::Download(const std::string& id, const std::string& range, const std::string& token) {
+  std::vector<std::string> headers;
+  if (!range.empty()) headers.push_back("Range: bytes=" + range);
+  if (!token.empty()) headers.push_back("X-Auth-Token: " + token);
+  return Ask({.method = "GET", .url = fmt::format("{}/v2/images/{}/file", url(), id), .headers = headers, .body = {}, .file = {}});
+}
+
+CommandResult Glance::Tool(std::vector<std::string> argv) const {
+  argv.insert(argv.begin() + 1, {"--config-file", dir_ / "glance.conf"});
+  return RunCommand(argv, {.environment = environment_, .directory = dir_.path(), .user = user_});
+}
+
+std::string Glance::LogText() const { return Slurp(dir_ / "log"); }
+
 std::string Glance::FileOf(const std::string& id) const { return dir_ / "images" + "/" + id; }
 
 void Glance::Sql(const std::vector<std::string>& statements) {
   sqlite3* db = nullptr;
-  const bool open = ::sqlite3_open((dir_ / "glance.db").c_str(), &db) == SQLITE_OK;
+  const bool open = ::sqlite3_open(database_.c_str(), &db) == SQLITE_OK;
   ::sqlite3_busy_timeout(db, 20'000);
-  std::string failure = open ? "" : "cannot open glance.db";
+  std::string failure = open ? "" : "cannot open " + database_;
   if (open) ::sqlite3_exec(db, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr);
   for (const std::string& statement : statements) {
     if (!failure.empty()) break;
