@@ -11,7 +11,8 @@
 // Files are regular ones, one level deep, with one name. Nothing else in the directory is shown: no links, no devices, no further
 // directories. Their sizes together stay within a limit, files that are unlinked and still open included.
 //
-// Functions return 0 or an errno. Thread-safe. None waits for anything but the local disk.
+// Functions return 0 or an errno. Thread-safe; the count of bytes is exact as long as one at a time changes the names of a directory,
+// and one at a time the size of a file, which is how the kernel asks. None waits for anything but the local disk.
 #pragma once
 
 #include <array>

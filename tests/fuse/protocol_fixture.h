@@ -36,11 +36,10 @@ class ProtocolTest : public ::testing::Test {
 
   void Start() {
     catalog_ = std::make_unique<Catalog>(CatalogOptions{}, backend_, cache_);
-    FsOptions options;
-    options.source = backend_.source();
-    options.uid = 12;
-    options.gid = 34;
-    filesystem_ = std::make_unique<Filesystem>(options, *catalog_, cache_, Clock::System(), opener_.opener());
+    fs_options_.source = backend_.source();
+    fs_options_.uid = 12;
+    fs_options_.gid = 34;
+    filesystem_ = std::make_unique<Filesystem>(fs_options_, *catalog_, cache_, Clock::System(), opener_.opener());
     SessionOptions session;
     session.threads = 3;
     auto attached = Session::Attach(session, *filesystem_, kernel_.TakeDaemonEnd());
@@ -127,6 +126,7 @@ class ProtocolTest : public ::testing::Test {
   FakeCache cache_;
   FakeOpener opener_;
   FakeKernel kernel_;
+  FsOptions fs_options_;
   std::unique_ptr<Catalog> catalog_;
   std::unique_ptr<Filesystem> filesystem_;
   std::unique_ptr<Session> session_;

@@ -44,7 +44,7 @@ class GlanceCacheTest : public MountTest {
     mount_->Start();
   }
 
-  void StartGlance(const std::string& driver, const std::string& max_size = "1000000000000", const Keystone* keystone = nullptr) {
+  void StartGlance(const std::string& driver, const std::string& max_size = "1000000000000", Keystone* keystone = nullptr) {
     glance_ = Glance::Start({.keystone = keystone,
                              .flavor = "cachemanagement",
                              .defaults = {"image_cache_dir = " + mount_->mountpoint(), "image_cache_driver = " + driver,

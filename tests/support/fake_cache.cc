@@ -47,6 +47,32 @@ int FakeCache::hanging() {
   return hanging_;
 }
 
+void FakeCache::FailEvict(std::optional<Error> error) {
+  MutexLock lock(mu_);
+  evict_error_ = std::move(error);
+}
+
+Result<void> FakeCache::Evict(std::string_view name) {
+  AssertNoLockHeld();
+  MutexLock lock(mu_);
+  if (evict_error_) return *evict_error_;
+  if (cached_.erase(std::string(name)) == 0) return Error{Errc::kNotFound, "not cached"};
+  return {};
+}
+
+std::vector<ImageStatus> FakeCache::List() {
+  AssertNoLockHeld();
+  std::vector<ImageStatus> list;
+  MutexLock lock(mu_);
+  for (const auto& [name, cached] : cached_) {
+    ImageStatus status;
+    status.info = cached.first;
+    status.state = cached.second;
+    list.push_back(std::move(status));
+  }
+  return list;
+}
+
 std::vector<std::string> FakeCache::superseded() {
   MutexLock lock(mu_);
   return superseded_;

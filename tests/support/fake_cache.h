@@ -25,6 +25,7 @@ class FakeCache final : public Cache {
   void HangStats();
   void LetStatsGo();
   int hanging();  // calls that do not come back
+  void FailEvict(std::optional<Error> error);
   std::vector<std::string> superseded();  // "name@version", in order
   std::vector<std::string> gone();
 
@@ -43,9 +44,10 @@ class FakeCache final : public Cache {
   void Gone(std::string_view name) override;
   ImageStatus StatusOf(const ImageInfo& info) override;
   std::optional<ImageStatus> StatusOf(std::string_view name) override;
-  std::vector<ImageStatus> List() override { return {}; }
+  std::vector<ImageStatus> List() override;
 
-  Result<void> Evict(std::string_view) override { return {}; }
+  // Removes it, unless FailEvict said otherwise.
+  Result<void> Evict(std::string_view name) override;
   PruneResult Prune(std::optional<uint64_t>, bool) override { return {}; }
   PruneResult Clear() override { return {}; }
   PruneResult Clean() override { return {}; }
@@ -70,6 +72,7 @@ class FakeCache final : public Cache {
   std::map<std::pair<std::string, std::string>, RowId> rows_ GUARDED_BY(mu_);  // by name, version
   std::map<std::string, std::pair<ImageInfo, ImageState>> cached_ GUARDED_BY(mu_);
   Aliases aliases_ GUARDED_BY(mu_);
+  std::optional<Error> evict_error_ GUARDED_BY(mu_);
   std::vector<std::string> superseded_ GUARDED_BY(mu_), gone_ GUARDED_BY(mu_);
 };
 

@@ -81,6 +81,7 @@ struct GlanceOptions {
   // Middleware beside the login's: "caching", "cachemanagement".
   std::string flavor{};
   std::vector<std::string> defaults{};  // lines of [DEFAULT]
+  std::string policy{};                 // rules in YAML that differ from the defaults
   bool lock_path = true;                // false: where the rest of the settings has it
   // Whose database is used instead of one of its own; must outlive this one. Images of the one are then images of the other.
   const class Glance* same_database = nullptr;

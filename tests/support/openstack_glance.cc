@@ -62,6 +62,7 @@ void Glance::WriteConf(const GlanceOptions& options) {
         options.keystone->url(), Keystone::admin_password());
   }
   Write(dir_ / "glance.conf", text);
+  if (!options.policy.empty()) Write(dir_ / "policy/rules.yaml", options.policy);
   ::chmod((dir_ / "glance.conf").c_str(), 0600);
 }
 
