@@ -60,6 +60,8 @@ Result<std::shared_ptr<Scratch>> OpenScratch(const Options& options) {
   const Scratch::Use use = scratch->use();
   LogInfo("layout glance-cache: scratch area {}/{} holds {} bytes in {} files, at most {} bytes beside max_size", options.cache.directory,
           layout::kScratch, use.bytes, use.files, Scratch::Limits().bytes);
+  if (options.uid == 0)
+    LogInfo("layout glance-cache: files belong to root; a Glance that runs as another user needs uid= and gid=, as in uid=glance,gid=glance");
   return scratch;
 }
 

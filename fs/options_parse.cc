@@ -15,7 +15,8 @@
 namespace glintfs {
 namespace {
 
-// What mount(8), fstab and systemd hand to every file system. A mount of glintfs is always read-only, nosuid and nodev.
+// What mount(8), fstab and systemd hand to every file system. A mount of glintfs is always nosuid and nodev, and but for
+// layout=glance-cache read-only.
 constexpr std::array kMeansNothing = {
     "defaults",   "ro",       "rw",         "_netdev",    "nofail",      "auto",          "noauto",
     "user",       "nouser",   "users",      "nousers",    "owner",       "noowner",       "group",
@@ -310,6 +311,8 @@ Result<CommandLine> ParseCommandLine(std::span<const std::string> args, const Su
   }
   GLINTFS_TRY(TakePlaces(words, around, o));
   GLINTFS_TRY(FillDefaults(o, around));
+  if (o.layout == Layout::kGlanceCache && !o.allow_other && o.uid != around.uid)
+    return Error{Errc::kInvalid, "option layout: glance-cache with another uid than who mounts needs allow_other"};
   return line;
 }
 

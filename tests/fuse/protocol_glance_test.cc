@@ -225,6 +225,7 @@ TEST_F(GlanceProtocolTest, WithTheSourceAwayOnlyWholeImagesAreThere) {
   Lookup(kOther);
   cache_.PutCached(backend_.Info(kId), ImageState::kComplete);
   cache_.PutCached(backend_.Info(kOther), ImageState::kPartial);
+  backend_.FailAll(Error{Errc::kUnavailable, "it is away"});
   catalog_->CannotAsk(Error{Errc::kUnavailable, "it is away"});
   EXPECT_EQ(Lookup(kId).attr.size, 300'000u);
   EXPECT_EQ(LookupError(kOther), EHOSTDOWN);
