@@ -310,7 +310,7 @@ void AddMount(Table& t) {
         "How long a missing name is believed missing.");
   t.Add("uid", "", "who mounts", kFixed, Account(FIELD(uid), "a user's name or number", UserId), "Owner of files.");
   t.Add("gid", "", "who mounts", kFixed, Account(FIELD(gid), "a group's name or number", GroupId), "Group of files.");
-  t.Add("mode", "0444", "", kFixed, Mode(FIELD(mode)), "Permissions of files; directories have x wherever there is r.");
+  t.Add("mode", "0444", "", kFixed, Mode(FIELD(mode)), "Permissions of files; directories have x wherever there is r. With layout=glance-cache the owner also has w.");
   t.Add("allow_other", "", "yes for root, else no", kFixed, Flag(FIELD(allow_other)),
         "Users other than the one who mounts may use the mount, as permissions allow. noallow_other turns it off.");
   t.Add("nonempty", "no", "", kFixed, Flag(FIELD(nonempty)), "Mount over a directory that is not empty.");
@@ -319,7 +319,8 @@ void AddMount(Table& t) {
         "can (Linux 6.9, root). off: all reads go through glintfs.");
   t.Add("layout", "images", "", kFixed,
         Choice<Layout>(FIELD(layout), {{"images", Layout::kImages}, {"glance-cache", Layout::kGlanceCache}}),
-        "images: the images of the source, read-only. glance-cache: what Glance expects in its image_cache_dir; see docs/glance.md.");
+        "images: the images of the source, read-only. glance-cache: what Glance expects in its image_cache_dir, the images by their ids; "
+        "needs uid= and gid= of its user; see docs/glance.md.");
 }
 
 void AddControlAndLog(Table& t) {

@@ -106,7 +106,8 @@ constexpr Argument kArguments[] = {
     {"MOUNTPOINT", "An existing, empty directory. Both may stand in the file of config= instead, see glintfs.toml(5)."},
     {"-o key=value,…",
      "Settings, see below. A comma inside a value is written \\,. Options of mount(8) that say nothing to "
-     "glintfs (defaults, rw, noatime, _netdev, x-…) are accepted; a mount is read-only, nosuid and nodev all the same."},
+     "glintfs (defaults, rw, noatime, _netdev, x-…) are accepted; a mount is nosuid, nodev and, but for layout=glance-cache, read-only all "
+     "the same."},
     {"-f", "Stay in the foreground. Without it glintfs returns once the mount answers, and goes on in the background."},
     {"--dump-config", "Print the settings in force as a TOML file that config= takes, and end."},
     {"--unmount", "Detach the mount of SOURCE at MOUNTPOINT, in use or not, and end. Where there is none, nothing happens."},
