@@ -128,6 +128,7 @@ int Scratch::CheckName(Directory directory, std::string_view name) {
 }
 
 int Scratch::NumberOf(Directory directory, const std::string& name, uint64_t& number, bool* other) {
+  AssertNoLockHeld();
   struct stat st{};
   if (::fstatat(directories_[directory].get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return errno;
   if (!S_ISREG(st.st_mode) || st.st_dev != device_ || st.st_nlink != 1) {
@@ -202,6 +203,7 @@ void Scratch::Forget(NodeId node, uint64_t count) {
 }
 
 std::shared_ptr<Scratch::File> Scratch::Find(NodeId node) {
+  AssertNoLockHeld();  // whoever asks is about to do I/O
   MutexLock lock(mu_);
   const auto number = numbers_.find(node);
   return number == numbers_.end() ? nullptr : files_[number->second].file;

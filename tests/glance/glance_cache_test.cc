@@ -97,6 +97,25 @@ TEST_P(GlanceCache, AnImageDeletedInGlanceIsEvicted) {
   EXPECT_TRUE(Listed(other));
 }
 
+// A file store shows an image while it is being uploaded, and Glance looks into its cache before it looks at an image's status.
+TEST_P(GlanceCache, AnImageThatIsBeingUploadedToASourceOfFiles) {
+  StartMount();
+  StartGlance(GetParam());
+  const std::string id = UuidFor("uploading"), bytes = Pattern(1'000'000, 3);
+  glance_->Create({.id = id, .name = "uploading"});
+  Put(id, bytes.substr(0, 400'000));
+  EXPECT_TRUE(Serves(id, bytes.substr(0, 400'000))) << "what docs/glance.md warns of";
+  Put(id, bytes);
+  const HttpAnswer upload = Ask({.method = "PUT",
+                                 .url = glance_->url() + "/v2/images/" + id + "/file",
+                                 .headers = {"Content-Type: application/octet-stream"},
+                                 .body = bytes,
+                                 .file = {}});
+  ASSERT_EQ(upload.status, 204);
+  SpoilOwnStore(id);
+  EXPECT_TRUE(WaitFor([&] { return glance_->Download(id).body == bytes; })) << "after attr_ttl, from the mount";
+}
+
 TEST_P(GlanceCache, BehindKeystone) {
   const auto keystone = Keystone::Start();
   StartMount();
