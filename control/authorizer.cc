@@ -31,6 +31,10 @@ std::optional<PeerCredentials> ReadCredentials(int socket) {
 
 }  // namespace
 
+Admission RequestAuthorizer::Check(const Caller& caller, const HttpRequest& request, std::stop_token) {
+  return CheckAtOnce(caller, request).value_or(Admission{ErrorResponse(403, "refused"), caller.name});
+}
+
 PeerAuthorizer::PeerAuthorizer(uid_t own_uid, gid_t group, bool group_may_write)
     : own_uid_(own_uid), group_(group), group_may_write_(group_may_write) {}
 
@@ -46,16 +50,16 @@ Caller PeerAuthorizer::Identify(int socket) {
   return {fmt::format("uid {}", peer->uid), Permits(*peer)};
 }
 
-std::optional<HttpResponse> PeerAuthorizer::Check(const Caller& caller, const HttpRequest& request) {
+std::optional<Admission> PeerAuthorizer::CheckAtOnce(const Caller& caller, const HttpRequest& request) {
   if (!caller.permitted) {
     LogWarn("control: refused {} {} to {}", request.method, request.path, caller.name);
-    return ErrorResponse(403,
-                         caller.name + " may not use this socket: be root, the daemon's user or in the socket's group");
+    return Admission{ErrorResponse(403, caller.name + " may not use this socket: be root, the daemon's user or in the socket's group"),
+                   caller.name};
   }
   if (request.method != "GET" && request.method != "HEAD") {
     LogDebug("control: {} {} by {}", request.method, request.path, caller.name);
   }
-  return std::nullopt;
+  return Admission{std::nullopt, caller.name};
 }
 
 }  // namespace glintfs

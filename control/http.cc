@@ -39,9 +39,11 @@ std::optional<std::string_view> HttpRequest::Header(std::string_view name) const
 
 bool ParseTarget(std::string_view target, HttpRequest& request) {
   // RFC 9112, 3.2.2: a server must accept the absolute form too; which host it names does not matter here.
-  if (EqualsIgnoringCase(target.substr(0, 7), "http://")) {
-    const size_t slash = target.find('/', 7);
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (!EqualsIgnoringCase(target.substr(0, scheme.size()), scheme)) continue;
+    const size_t slash = target.find('/', scheme.size());
     target = slash == target.npos ? "/" : target.substr(slash);
+    break;
   }
   if (target.empty() || target.front() != '/') return false;
   target = target.substr(0, target.find('#'));
@@ -55,7 +57,10 @@ std::string_view HttpReason(int status) {
     case 200: return "OK";
     case 202: return "Accepted";
     case 204: return "No Content";
+    case 300: return "Multiple Choices";
+    case 302: return "Found";
     case 400: return "Bad Request";
+    case 401: return "Unauthorized";
     case 403: return "Forbidden";
     case 404: return "Not Found";
     case 405: return "Method Not Allowed";

@@ -20,6 +20,7 @@ struct HttpRequest {
   HttpHeaders headers;
   std::string body;
   std::string caller;  // who asks, for log lines: "uid 1000"
+  std::string scheme = "http";  // or "https": how it came
 
   // The first header of that name (any case), or nullopt.
   std::optional<std::string_view> Header(std::string_view name) const;
@@ -32,7 +33,7 @@ struct HttpResponse {
   HttpHeaders headers;  // besides Content-Type and those of the connection
 };
 
-// Splits a request target ("/a%2Fb?x=1", "http://host/a") into path and query. False when it is neither an absolute
+// Splits a request target ("/a%2Fb?x=1", "http://host/a", "https://host/a") into path and query. False when it is neither an absolute
 // path nor an absolute URL, or has a bad escape in the query.
 bool ParseTarget(std::string_view target, HttpRequest& request);
 

@@ -1,20 +1,23 @@
 // Design: everything that touches a socket runs on the one I/O thread, so sessions need no locks. A session is a chain
 // of asynchronous steps that own it by shared_ptr:
 //
-//   WaitForRequest ─▶ ReadHeader ─▶ ReadBody ─▶ Dispatch ⇢ worker ⇢ Write ─▶ WaitForRequest
-//                         └────────────┴── bad ─────┴────────────▶ Fail ─▶ Linger ─▶ Close
+//   [Handshake ─▶] WaitForRequest ─▶ ReadHeader ─▶ ReadBody ─▶ Authorize [⇢ ctl-auth ⇢] Decide ⇢ worker ⇢ Write ─▶ WaitForRequest
+//                                        └────────────┴── bad ────┴────────────────────┴────────▶ Fail ─▶ Linger ─▶ Close
 //
 // beast::basic_stream has timeouts of its own, but closes the socket when one passes, which leaves no way to answer
 // 408: the session has a timer that cancels what is pending instead. The socket type is generic::stream_protocol and
 // connections are accepted with accept4, so that a listener may as well be a TCP socket.
+//
+// A TLS port that is spoken to in plain HTTP says so in plain HTTP: the first byte of a TLS handshake is none of a method.
 #include "control/http_server.h"
 
 #include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
-#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
@@ -27,6 +30,7 @@
 #include <string>
 
 #include "control/reply.h"
+#include "control/transport.h"
 #include "control/work_queue.h"
 #include "fs/base/log.h"
 #include "fs/base/thread.h"
@@ -37,10 +41,12 @@ namespace {
 namespace asio = boost::asio;
 namespace http = boost::beast::http;
 using boost::system::error_code;
-using Socket = asio::basic_stream_socket<asio::generic::stream_protocol>;
+using Socket = Transport::Socket;
 
 constexpr std::chrono::milliseconds kLingerTime{1000};
 constexpr size_t kLingerBytes = 1 << 20;
+constexpr size_t kFirstRead = 4096;
+constexpr unsigned char kTlsHandshake = 0x16;  // the first byte of a client that speaks TLS
 constexpr std::chrono::milliseconds kAcceptPause{200};  // when descriptors run out
 
 class Session;
@@ -51,9 +57,12 @@ std::string_view View(boost::beast::string_view text) { return {text.data(), tex
 struct ServerState {
   const HttpLimits limits;
   const HttpServer::Handler handler;
-  const std::unique_ptr<Authorizer> authorizer;
+  const std::shared_ptr<RequestAuthorizer> authorizer;
   std::set<std::shared_ptr<Session>> sessions;  // I/O thread only
+  std::shared_ptr<TlsContext> tls;              // likewise; null: plain HTTP
   asio::io_context io{1};
+  std::stop_source stopping;
+  WorkQueue authorizers;
   WorkQueue readers;
   WorkQueue writers;
 };
@@ -62,15 +71,20 @@ class Session : public std::enable_shared_from_this<Session> {
  public:
   Session(ServerState& server, int family, int fd)
       : server_(server),
-        socket_(server.io),
+        transport_(server.io),
         timer_(server.io),
         buffer_(server.limits.header_bytes + server.limits.body_bytes) {
     error_code ignored;
-    socket_.assign(asio::generic::stream_protocol(family, 0), fd, ignored);
+    transport_.socket().assign(asio::generic::stream_protocol(family, 0), fd, ignored);
+    const int yes = 1;  // an answer is written at once: waiting for more of it only delays it
+    if (family != AF_UNIX) ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     caller_ = server.authorizer->Identify(fd);
   }
 
-  void Start() { WaitForRequest(); }
+  void Start() {
+    if (server_.tls) return WaitForHandshake();
+    WaitForRequest();
+  }
   void Refuse() {
     refused_ = true;
     Fail(503, "too many connections, try again soon");
@@ -82,7 +96,7 @@ class Session : public std::enable_shared_from_this<Session> {
     closed_ = true;
     timer_.cancel();
     error_code ignored;
-    socket_.close(ignored);
+    transport_.socket().close(ignored);
     server_.sessions.erase(shared_from_this());
   }
 
@@ -100,7 +114,7 @@ class Session : public std::enable_shared_from_this<Session> {
       if (error || self->closed_ || turn != self->timer_turn_) return;
       self->timed_out_ = true;
       error_code ignored;
-      self->socket_.cancel(ignored);
+      self->transport_.socket().cancel(ignored);
       // A composed read may have been between two of its steps, with nothing to cancel: look again.
       self->AwaitTimer(std::chrono::milliseconds(50), turn);
     });
@@ -110,12 +124,38 @@ class Session : public std::enable_shared_from_this<Session> {
     timer_.cancel();
   }
 
+  void WaitForHandshake() {
+    StartTimer(server_.limits.handshake_time);
+    transport_.socket().async_wait(Socket::wait_read, [self = shared_from_this()](error_code error) {
+      if (self->closed_) return;
+      if (error) return self->Close();
+      unsigned char first = 0;
+      if (::recv(self->transport_.socket().native_handle(), &first, 1, MSG_PEEK) != 1) return self->Close();
+      if (first != kTlsHandshake) return self->Fail(400, "this port speaks TLS only: use https://");
+      self->Handshake();
+    });
+  }
+
+  void Handshake() {
+    transport_.UseTls(*server_.tls);
+    transport_.async_handshake([self = shared_from_this()](error_code error) {
+      if (self->closed_) return;
+      if (error) {
+        LogDebug("control: TLS with {} failed: {}", self->caller_.name, self->timed_out_ ? "too slow" : error.message());
+        return self->Close();
+      }
+      self->WaitForRequest();
+    });
+  }
+
+  // Reads rather than waits: TLS may hold bytes that the socket has no more.
   void WaitForRequest() {
     if (buffer_.size() > 0) return ReadHeader();  // pipelined
     StartTimer(server_.limits.idle_time);
-    socket_.async_wait(Socket::wait_read, [self = shared_from_this()](error_code error) {
+    transport_.async_read_some(buffer_.prepare(kFirstRead), [self = shared_from_this()](error_code error, size_t bytes) {
       if (self->closed_) return;
       if (error) return self->Close();
+      self->buffer_.commit(bytes);
       self->ReadHeader();
     });
   }
@@ -125,7 +165,7 @@ class Session : public std::enable_shared_from_this<Session> {
     parser_->header_limit(server_.limits.header_bytes);
     parser_->body_limit(server_.limits.body_bytes);
     StartTimer(server_.limits.request_time);
-    http::async_read_header(socket_, buffer_, *parser_, [self = shared_from_this()](error_code error, size_t) {
+    http::async_read_header(transport_, buffer_, *parser_, [self = shared_from_this()](error_code error, size_t) {
       if (self->closed_) return;
       if (error) return self->ReadFailed(error);
       if (EqualsIgnoringCase(View(self->parser_->get()[http::field::expect]), "100-continue")) {
@@ -137,7 +177,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
   void SendContinue() {
     static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-    asio::async_write(socket_, asio::buffer(kContinue), [self = shared_from_this()](error_code error, size_t) {
+    asio::async_write(transport_, asio::buffer(kContinue), [self = shared_from_this()](error_code error, size_t) {
       if (self->closed_) return;
       if (error) return self->Close();
       self->ReadBody();
@@ -145,7 +185,7 @@ class Session : public std::enable_shared_from_this<Session> {
   }
 
   void ReadBody() {
-    http::async_read(socket_, buffer_, *parser_, [self = shared_from_this()](error_code error, size_t) {
+    http::async_read(transport_, buffer_, *parser_, [self = shared_from_this()](error_code error, size_t) {
       if (self->closed_) return;
       if (error) return self->ReadFailed(error);
       self->Dispatch();
@@ -180,11 +220,28 @@ class Session : public std::enable_shared_from_this<Session> {
     if (!ParseTarget(View(message.target()), request)) return Fail(400, "the request target is not a valid path");
     for (const auto& field : message) request.headers.emplace_back(View(field.name_string()), View(field.value()));
     request.body = std::move(parser_->get().body());
-    request.caller = caller_.name;
-    if (auto refusal = server_.authorizer->Check(caller_, request)) {
+    request.scheme = transport_.tls() ? "https" : "http";
+    Authorize(std::move(request));
+  }
+
+  void Authorize(HttpRequest request) {
+    if (auto admission = server_.authorizer->CheckAtOnce(caller_, request)) return Decide(std::move(*admission), std::move(request));
+    server_.authorizers.Post([self = shared_from_this(), request = std::move(request)]() mutable {
+      ServerState& server = self->server_;
+      Admission admission = server.authorizer->Check(self->caller_, request, server.stopping.get_token());
+      asio::post(server.io, [moved = std::move(self), admission = std::move(admission), request = std::move(request)]() mutable {
+        moved->Decide(std::move(admission), std::move(request));
+      });
+    });
+  }
+
+  void Decide(Admission admission, HttpRequest request) {
+    if (closed_) return;
+    if (admission.refusal) {
       keep_alive_ = false;
-      return Write(std::move(*refusal));
+      return Write(std::move(*admission.refusal));
     }
+    request.caller = std::move(admission.caller);
     WorkQueue& workers = request.method == "GET" || head_ ? server_.readers : server_.writers;
     workers.Post([self = shared_from_this(), request = std::move(request)]() mutable {
       HttpResponse response = self->server_.handler(request);
@@ -220,19 +277,27 @@ class Session : public std::enable_shared_from_this<Session> {
       if (!self->keep_alive_) return self->Linger();
       self->WaitForRequest();
     };
-    if (head_) return http::async_write_header(socket_, *serializer_, std::move(done));
-    http::async_write(socket_, *serializer_, std::move(done));
+    if (head_) return http::async_write_header(transport_, *serializer_, std::move(done));
+    http::async_write(transport_, *serializer_, std::move(done));
   }
 
   // A client still sending when its connection closes would see a broken pipe and not the answer: read on for a moment.
   void Linger() {
-    error_code ignored;
-    socket_.shutdown(Socket::shutdown_send, ignored);
     StartTimer(kLingerTime);
+    if (!transport_.tls()) return EndSending();
+    transport_.async_close_notify([self = shared_from_this()](error_code) {
+      if (self->closed_) return;
+      if (self->timed_out_) return self->Close();
+      self->EndSending();
+    });
+  }
+  void EndSending() {
+    error_code ignored;
+    transport_.socket().shutdown(Socket::shutdown_send, ignored);
     Drain();
   }
   void Drain() {
-    socket_.async_read_some(asio::buffer(scratch_), [self = shared_from_this()](error_code error, size_t bytes) {
+    transport_.socket().async_read_some(asio::buffer(scratch_), [self = shared_from_this()](error_code error, size_t bytes) {
       if (self->closed_) return;
       self->drained_ += bytes;
       if (error || self->drained_ > kLingerBytes) return self->Close();
@@ -241,7 +306,7 @@ class Session : public std::enable_shared_from_this<Session> {
   }
 
   ServerState& server_;
-  Socket socket_;
+  Transport transport_;
   asio::steady_timer timer_;
   uint64_t timer_turn_ = 0;
   bool timed_out_ = false;
@@ -261,12 +326,16 @@ class Session : public std::enable_shared_from_this<Session> {
 
 class BeastServer final : public HttpServer {
  public:
-  BeastServer(UniqueFd listener, std::unique_ptr<Authorizer> authorizer, Handler handler, const HttpLimits& limits)
+  BeastServer(UniqueFd listener, const std::shared_ptr<RequestAuthorizer>& authorizer, Handler handler, const HttpLimits& limits,
+              std::shared_ptr<TlsContext> tls)
       : state_{limits,
                std::move(handler),
-               std::move(authorizer),
+               authorizer,
                {},
+               std::move(tls),
                asio::io_context{1},
+               {},
+               {"ctl-auth", authorizer->threads()},
                {"ctl-read", limits.read_workers},
                {"ctl-write", limits.write_workers}},
         listener_(state_.io, listener.Release()),
@@ -276,7 +345,13 @@ class BeastServer final : public HttpServer {
   }
   ~BeastServer() override { Stop(); }
 
+  void SetTls(std::shared_ptr<TlsContext> tls) override {
+    asio::post(state_.io, [this, tls = std::move(tls)]() mutable { state_.tls = std::move(tls); });
+  }
+
   void Stop() override {
+    state_.stopping.request_stop();
+    state_.authorizers.Cancel();
     state_.readers.Cancel();
     state_.writers.Cancel();
     asio::post(state_.io, [this] {
@@ -286,6 +361,7 @@ class BeastServer final : public HttpServer {
       state_.io.stop();
     });
     thread_.Join();
+    state_.authorizers.Stop();
     state_.readers.Stop();
     state_.writers.Stop();
   }
@@ -335,7 +411,8 @@ class BeastServer final : public HttpServer {
     const size_t refused = std::count_if(state_.sessions.begin(), state_.sessions.end(),
                                          [](const std::shared_ptr<Session>& session) { return session->refused(); });
     const size_t most = state_.limits.connections;
-    if (refused >= most) {  // those waiting for their 503 are too many as well
+    // Those waiting for their 503 are too many as well; and it would take a handshake to say so over TLS.
+    if (refused >= most || (state_.tls && open >= most)) {
       ::close(fd);
       return;
     }
@@ -353,11 +430,12 @@ class BeastServer final : public HttpServer {
 
 }  // namespace
 
-Result<std::unique_ptr<HttpServer>> HttpServer::Start(UniqueFd listener, std::unique_ptr<Authorizer> authorizer,
-                                                      Handler handler, const HttpLimits& limits) {
+Result<std::unique_ptr<HttpServer>> HttpServer::Start(UniqueFd listener, std::shared_ptr<RequestAuthorizer> authorizer,
+                                                      Handler handler, const HttpLimits& limits,
+                                                      std::shared_ptr<TlsContext> tls) {
   try {
     return std::unique_ptr<HttpServer>(
-        std::make_unique<BeastServer>(std::move(listener), std::move(authorizer), std::move(handler), limits));
+        std::make_unique<BeastServer>(std::move(listener), authorizer, std::move(handler), limits, std::move(tls)));
   } catch (const std::exception& error) {
     return Error{Errc::kIo, fmt::format("cannot start the control server: {}", error.what())};
   }

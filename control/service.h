@@ -70,6 +70,12 @@ class Service {
 
   // Looks at what the daemon depends on. Takes as long as the source takes to answer, at most ask_deadline.
   virtual std::vector<Finding> Doctor() = 0;
+
+  // What the source has under `name`, cached or not. Errors as QueueImage.
+  virtual Result<ImageInfo> FindImage(std::string_view name) = 0;
+  // Those that have `name` as their name: the image at that path or, where the source knows names besides, all that are called so.
+  // None is an empty answer.
+  virtual Result<std::vector<ImageInfo>> FindImagesNamed(std::string_view name) = 0;
 };
 
 }  // namespace glintfs

@@ -12,6 +12,7 @@
 #include "fs/base/thread.h"
 #include "fs/cache/layout.h"
 #include "fs/catalog/catalog.h"
+#include "fs/control_tcp.h"
 #include "fs/fuse/filesystem.h"
 #include "fs/fuse/session.h"
 #include "fs/service.h"
@@ -26,6 +27,7 @@ constexpr Nanos kGlanceGiveUp = std::chrono::seconds(5);
 Result<ControlOptions> MakeControlOptions(const Options& options) {
   ControlOptions control;
   control.socket_path = options.control;
+  GLINTFS_ASSIGN(control.tcp, MakeTcpControl(options));
   if (options.control_group.empty()) return control;
   const group* entry = ::getgrnam(options.control_group.c_str());
   if (entry == nullptr)
@@ -123,7 +125,7 @@ Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::uniqu
   parts->filesystem = std::make_unique<Filesystem>(std::move(fs), *parts->catalog, *parts->cache, clock);
   parts->service = std::make_unique<DaemonService>(options, *parts->backend, *parts->cache, *parts->catalog, clock);
   // The socket before the mount: what can still be refused is refused while nothing shows.
-  if (!options.control.empty()) {
+  if (!options.control.empty() || control.tcp) {
     GLINTFS_ASSIGN(parts->control, ControlServer::Start(control, *parts->service));
   }
   GLINTFS_ASSIGN(parts->session, Session::Mount(MakeSessionOptions(options), *parts->filesystem));
@@ -163,5 +165,9 @@ std::string Daemon::Summary() {
 }
 
 void Daemon::SetLimits(const CacheLimits& limits) { parts_->cache->SetLimits(limits); }
+
+void Daemon::ReloadControl() {
+  if (parts_->control) parts_->control->Reload();
+}
 
 }  // namespace glintfs

@@ -24,6 +24,8 @@ class Daemon {
   ~Daemon();
 
   void SetLimits(const CacheLimits& limits);
+  // Reads token and certificate of the control API again.
+  void ReloadControl();
 
   // One line for `systemctl status`: what is served, and what is in the way.
   std::string Summary();

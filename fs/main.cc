@@ -12,6 +12,7 @@
 
 #include "fs/background.h"
 #include "fs/base/mount_table.h"
+#include "fs/control_tcp.h"
 #include "fs/daemon.h"
 #include "fs/notify.h"
 #include "fs/options.h"
@@ -80,6 +81,7 @@ Result<void> Reload(const Words& words, Daemon& daemon, Options& options) {
     changed = true;
   }
   SetLogLevel(options.log_level);
+  daemon.ReloadControl();
   if (changed) {
     daemon.SetLimits(options.cache.limits);
   } else {
@@ -125,6 +127,7 @@ int Run(const Words& words, Options options) {
   Notifier notifier = Notifier::FromEnvironment();
   if (!options.foreground) notifier = Notifier();
   notifier.Status(fmt::format("starting: {}", options.source));
+  if (auto checked = CheckTcpControl(options); !checked) return Fail(kUsage, checked.error());
   if (auto checked = CheckPlaces(options); !checked) return Fail(kCannotMount, checked.error());
   const auto made = PrepareCacheDirectory(options);  // kept to the end: what is empty then goes
   if (!made) return Fail(kCannotMount, made.error());

@@ -331,21 +331,21 @@ void AddControlAndLog(Table& t) {
   t.Add("control_group", "", "none", kFixed, Text(FIELD(control_group), "a group"),
         "Group that may use the control socket, besides its owner.");
   t.Add("control_tcp", "", "none", kFixed, Text(FIELD(control_tcp.listen), "an address and port like 127.0.0.1:9393 or [::1]:9393"),
-        "Serve the control API over TCP too, to those whom control_auth lets in.");
+        "Serve the control API over TCP too, to those whom control_auth lets in. Needs control_token_file or control_auth=keystone.");
   t.Add("control_auth", "token", "", kFixed,
         Choice<ControlTcpOptions::Auth>(FIELD(control_tcp.auth), {{"token", ControlTcpOptions::Auth::kToken},
                                                                  {"keystone", ControlTcpOptions::Auth::kKeystone}}),
         "Who may use control_tcp. token: who sends the token of control_token_file as X-Auth-Token. keystone: who sends a token that "
         "Keystone knows, with one of control_roles.");
   t.Add("control_token_file", "", "none", kFixed, Text(FIELD(control_tcp.token_file), "a file that holds a token"),
-        "File with the token for control_auth=token.");
+        "File whose first line is the token for control_auth=token; read again on SIGHUP.");
   t.Add("control_keystone", "", "of cloud=, else $OS_AUTH_URL", kFixed,
-        Text(FIELD(control_tcp.keystone), "a URL like https://host:5000/v3"), "Keystone for control_auth=keystone.");
+        Text(FIELD(control_tcp.keystone), "a URL like https://host:5000/v3"), "Keystone for control_auth=keystone, which is asked about each token with that token.");
   t.Add("control_roles", "admin", "", kFixed, Text(FIELD(control_tcp.roles), "roles, separated by commas"),
         "Roles that may use the control API with control_auth=keystone; one of them is enough.");
   t.Add("control_tls_cert", "", "none: no TLS", kFixed, Text(FIELD(control_tcp.tls_cert), "a PEM file"),
-        "Certificate of the TCP listener, with the chain; needs control_tls_key.");
-  t.Add("control_tls_key", "", "none", kFixed, Text(FIELD(control_tcp.tls_key), "a PEM file"), "Its private key.");
+        "Certificate of the TCP listener, with the chain; needs control_tls_key. Read again on SIGHUP.");
+  t.Add("control_tls_key", "", "none", kFixed, Text(FIELD(control_tcp.tls_key), "a PEM file"), "Its private key, without passphrase. Read again on SIGHUP.");
   t.Add("log", "", "stderr with -f, else syslog", kFixed, Text(FIELD(log), "a file, stderr or syslog"),
         "Where log lines go: a file (opened again on SIGHUP), stderr or syslog.");
   t.Add("log_level", "info", "", kOnSighup,

@@ -193,7 +193,8 @@ std::string Absolute(const std::string& path, const Surroundings& around) {
 }
 
 void MakePathsAbsolute(Options& o, const Surroundings& around) {
-  for (std::string* path : {&o.cache.directory, &o.backend.ca_file, &o.backend.user_file, &o.backend.token_file})
+  for (std::string* path : {&o.cache.directory, &o.backend.ca_file, &o.backend.user_file, &o.backend.token_file,
+                            &o.control_tcp.token_file, &o.control_tcp.tls_cert, &o.control_tcp.tls_key})
     if (!path->empty()) *path = Absolute(*path, around);
   if (!o.control.empty() && o.control != "none") o.control = Absolute(o.control, around);
   if (!o.log.empty() && o.log != "stderr" && o.log != "syslog") o.log = Absolute(o.log, around);

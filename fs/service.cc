@@ -1,5 +1,9 @@
 #include "fs/service.h"
 
+#include <memory>
+#include <optional>
+
+#include "backends/openstack/uuid.h"
 #include "fs/base/size_text.h"
 
 #ifndef GLINTFS_VERSION
@@ -64,6 +68,63 @@ Result<void> DaemonService::Evict(std::string_view given) {
   auto evicted = cache_.Evict(name);
   if (!evicted && evicted.error().code == Errc::kNotFound && queued) return {};
   return evicted;
+}
+
+Result<ImageInfo> DaemonService::FindImage(std::string_view name) {
+  GLINTFS_ASSIGN(const CatalogEntry entry, catalog_.LookupAndWait(std::string(name), stopping_.get_token()));
+  if (entry.is_directory) return Error{Errc::kIsDirectory, fmt::format("{} is a directory", name)};
+  return entry.image;
+}
+
+// Names besides paths are those of glance's by-name/: NAME, or NAME~ID for each of several.
+Result<std::vector<ImageInfo>> DaemonService::FindImagesNamed(std::string_view name) {
+  std::vector<ImageInfo> found;
+  const auto add = [&](const std::string& path) -> Result<void> {
+    auto image = FindImage(path);
+    if (image) {
+      found.push_back(*image);
+      return {};
+    }
+    const Errc code = image.error().code;
+    if (code == Errc::kNotFound || code == Errc::kIsDirectory || code == Errc::kNotDirectory) return {};
+    return image.error();
+  };
+  GLINTFS_TRY(add(std::string(name)));
+  if (!options_.backend.openstack.names || !found.empty()) return found;
+  GLINTFS_TRY(add(fmt::format("by-name/{}", name)));
+  if (!found.empty()) return found;
+  GLINTFS_ASSIGN(const std::vector<ListEntry> names, ListAndWait("by-name"));
+  const std::string prefix = fmt::format("{}~", name);
+  for (const ListEntry& entry : names) {
+    if (!entry.name.starts_with(prefix) || entry.name.size() != prefix.size() + kUuidLength) continue;
+    GLINTFS_TRY(add("by-name/" + entry.name));
+  }
+  return found;
+}
+
+Result<std::vector<ListEntry>> DaemonService::ListAndWait(const std::string& directory) {
+  struct Outcome {
+    Mutex mu;
+    CondVar changed;
+    std::optional<Result<ListingPtr>> listing GUARDED_BY(mu);
+
+    void Set(Result<ListingPtr> result) {
+      MutexLock lock(mu);
+      listing.emplace(std::move(result));
+      changed.NotifyAll();
+    }
+    Result<ListingPtr> Wait() {
+      MutexLock lock(mu);
+      while (!listing) changed.Wait(mu);
+      return *listing;
+    }
+  };
+  const auto outcome = std::make_shared<Outcome>();  // the callback may still be returning when this function has
+  const RequestId id = catalog_.NewRequestId();
+  catalog_.List(directory, id, [outcome](Result<ListingPtr> listing) { outcome->Set(std::move(listing)); });
+  const std::stop_callback cancel(stopping_.get_token(), [this, id] { catalog_.Cancel(id); });
+  GLINTFS_ASSIGN(const ListingPtr listing, outcome->Wait());
+  return *listing;
 }
 
 }  // namespace glintfs

@@ -49,7 +49,12 @@ class DaemonService final : public Service {
   Result<std::vector<SourceEntry>> SourceEntries(std::string_view directory) override;
   std::vector<Finding> Doctor() override;
 
+  Result<ImageInfo> FindImage(std::string_view name) override;
+  Result<std::vector<ImageInfo>> FindImagesNamed(std::string_view name) override;
+
  private:
+  Result<std::vector<ListEntry>> ListAndWait(const std::string& directory);
+
   const Options& options_;
   Backend& backend_;
   Cache& cache_;

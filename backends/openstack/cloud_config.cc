@@ -59,18 +59,6 @@ Result<CloudConfig::Method> MethodOf(const CloudSettings& settings, bool has_end
                                        "admin_token or none", type));
 }
 
-// The version is ours to choose: the URL may name none, or an old one.
-Result<HttpUrl> AuthUrl(const CloudSettings& settings) {
-  const std::string text = settings.Get("auth_url");
-  if (text.empty()) return Missing(settings, "auth_url (OS_AUTH_URL) is missing: the URL of Keystone");
-  auto url = ParseSourceUrl(text);
-  if (!url) return Missing(settings, "auth_url: " + url.error().message);
-  for (const std::string_view version : {"/v3/", "/v2.0/"})
-    if (url->path.ends_with(version)) url->path.resize(url->path.size() - version.size() + 1);
-  url->path += "v3/";
-  return url;
-}
-
 Result<void> AddEndpoints(const CloudSettings& settings, CloudConfig& config) {
   const auto add = [&](const std::string& service, std::initializer_list<const char*> keys) -> Result<void> {
     const std::string text = First(settings, keys);
@@ -131,6 +119,20 @@ Result<std::string> Interface(const CloudSettings& settings, const BackendOption
   return Missing(settings, fmt::format("interface {}: use public, internal or admin", interface));
 }
 
+}  // namespace
+
+// The version is ours to choose: the URL may name none, or an old one.
+Result<HttpUrl> AuthUrl(const CloudSettings& settings) {
+  const std::string text = settings.Get("auth_url");
+  if (text.empty()) return Missing(settings, "auth_url (OS_AUTH_URL) is missing: the URL of Keystone");
+  auto url = ParseSourceUrl(text);
+  if (!url) return Missing(settings, "auth_url: " + url.error().message);
+  for (const std::string_view version : {"/v3/", "/v2.0/"})
+    if (url->path.ends_with(version)) url->path.resize(url->path.size() - version.size() + 1);
+  url->path += "v3/";
+  return url;
+}
+
 Result<std::string> CaFile(const CloudSettings& settings, const BackendOptions& options) {
   if (!options.ca_file.empty()) return options.ca_file;
   std::string path = settings.Get("cacert");
@@ -139,8 +141,6 @@ Result<std::string> CaFile(const CloudSettings& settings, const BackendOptions& 
   if (!path.empty() && ::access(path.c_str(), R_OK) != 0) return Missing(settings, fmt::format("cacert {} cannot be read", path));
   return path;
 }
-
-}  // namespace
 
 std::string CloudName::Text() const {
   if (!id.empty()) return id;

@@ -49,6 +49,10 @@ struct CloudConfig {
 
 Result<CloudConfig> MakeCloudConfig(const CloudSettings& settings, const BackendOptions& options);
 
+// The parts of it that are known without a login. AuthUrl: of Keystone v3, ".../v3/".
+Result<HttpUrl> AuthUrl(const CloudSettings& settings);
+Result<std::string> CaFile(const CloudSettings& settings, const BackendOptions& options);
+
 // "image" → the keys and catalogue types it goes by.
 std::string KeyOfService(std::string_view service);
 

@@ -222,6 +222,30 @@ class FakeService final : public Service {
     return findings_;
   }
 
+  // The source has the images, and others by further names.
+  void AddNamed(const std::string& name, const ImageInfo& image) {
+    MutexLock lock(mu_);
+    named_.emplace(name, image);
+  }
+  Result<ImageInfo> FindImage(std::string_view name) override {
+    MutexLock lock(mu_);
+    const auto failure = failures_.find(std::string(name));
+    if (failure != failures_.end()) return Error{failure->second, std::string(ErrcName(failure->second)) + ": " + std::string(name)};
+    const auto it = images_.find(std::string(name));
+    if (it == images_.end()) return Error{Errc::kNotFound, "there is no " + std::string(name)};
+    return it->second.info;
+  }
+  Result<std::vector<ImageInfo>> FindImagesNamed(std::string_view name) override {
+    std::vector<ImageInfo> found;
+    auto image = FindImage(name);
+    if (image) found.push_back(*image);
+    if (!image && image.error().code != Errc::kNotFound) return image.error();
+    MutexLock lock(mu_);
+    const auto [begin, end] = named_.equal_range(std::string(name));
+    for (auto it = begin; it != end; ++it) found.push_back(it->second);
+    return found;
+  }
+
  private:
   Result<void> Note(std::string_view what, std::string_view name) REQUIRES(mu_) {
     calls_.push_back(std::string(what) + " " + std::string(name));
@@ -238,6 +262,7 @@ class FakeService final : public Service {
   std::map<std::string, ImageStatus> images_ GUARDED_BY(mu_);
   std::vector<QueueEntry> queue_ GUARDED_BY(mu_);
   std::map<std::string, Errc> failures_ GUARDED_BY(mu_);
+  std::multimap<std::string, ImageInfo> named_ GUARDED_BY(mu_);
   std::vector<std::string> calls_ GUARDED_BY(mu_);
   std::vector<ServiceEvent> events_ GUARDED_BY(mu_);
   Activity activity_ GUARDED_BY(mu_);

@@ -41,12 +41,14 @@ TEST(TargetTest, TakesAbsoluteUrls) {
   HttpRequest request;
   ASSERT_TRUE(ParseTarget("http://host:80/x", request));
   EXPECT_EQ(request.path, "/x");
+  ASSERT_TRUE(ParseTarget("https://[::1]:80/y?z", request));
+  EXPECT_EQ(request.path, "/y");
   ASSERT_TRUE(ParseTarget("HTTP://host", request));
   EXPECT_EQ(request.path, "/");
 }
 
 TEST(TargetTest, RefusesTheRest) {
-  for (const char* bad : {"", "*", "x", "host:80", "/a?%", "https://host/"}) {
+  for (const char* bad : {"", "*", "x", "host:80", "/a?%", "ftp://host/"}) {
     HttpRequest request;
     EXPECT_FALSE(ParseTarget(bad, request)) << bad;
   }
