@@ -3,8 +3,10 @@
 #include <curl/curl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -45,6 +47,24 @@ std::string Reply::ErrorMessage() const {
 
 Client::Client(std::string socket_path) : socket_path_(std::move(socket_path)), curl_(std::make_unique<Curl>()) {}
 
+Client::Client(RemoteDaemon daemon) : daemon_(std::move(daemon)), curl_(std::make_unique<Curl>()) {}
+
+Result<RemoteDaemon> FindRemoteDaemon(std::string url, const std::string& token_file, std::string ca_file) {
+  while (url.ends_with('/')) url.pop_back();
+  if (!(url.starts_with("http://") || url.starts_with("https://")) || url.find('@') != std::string::npos)
+    return Error{Errc::kInvalid, fmt::format("--url {}: not the URL of a daemon, like http://127.0.0.1:9393", url)};
+  if (token_file.empty())
+    return Error{Errc::kInvalid, "--url needs --token-file FILE (or GLINTFS_TOKEN_FILE): a file with the token that is sent"};
+  std::string token;
+  std::ifstream in(token_file);
+  if (!in || !std::getline(in, token))
+    return Error{Errc::kInvalid, fmt::format("--token-file {}: cannot be read or is empty", token_file)};
+  while (!token.empty() && (token.back() == '\r' || token.back() == ' ')) token.pop_back();
+  if (token.empty() || std::any_of(token.begin(), token.end(), [](char c) { return c <= 0x20 || c >= 0x7f; }))
+    return Error{Errc::kInvalid, fmt::format("--token-file {}: its first line is no token", token_file)};
+  return RemoteDaemon{std::move(url), std::move(token), std::move(ca_file)};
+}
+
 Client::~Client() = default;
 
 Result<Reply> Client::Send(const std::string& verb, const std::string& target,
@@ -56,11 +76,13 @@ Result<Reply> Client::Send(const std::string& verb, const std::string& target,
   HeaderList list;
   list.Add("Expect:");
   list.Add("Content-Type:");
+  if (!daemon_.token.empty()) list.Add("X-Auth-Token: " + daemon_.token);
   for (const std::string& header : headers) list.Add(header);
-  const std::string url = "http://localhost" + target;
+  const std::string url = (socket_path_.empty() ? daemon_.url : "http://localhost") + target;
 
   curl_easy_reset(curl);  // keeps the connection
-  curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket_path_.c_str());
+  if (!socket_path_.empty()) curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket_path_.c_str());
+  if (!daemon_.ca_file.empty()) curl_easy_setopt(curl, CURLOPT_CAINFO, daemon_.ca_file.c_str());
   curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
   curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
   curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
@@ -81,17 +103,17 @@ Result<Reply> Client::Send(const std::string& verb, const std::string& target,
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, nullptr);  // the buffers end with this call
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, nullptr);
 
-  if (rc == CURLE_OPERATION_TIMEDOUT) return Error{Errc::kTimedOut, "no answer from the daemon at " + socket_path_};
+  if (rc == CURLE_OPERATION_TIMEDOUT) return Error{Errc::kTimedOut, "no answer from the daemon at " + name()};
   if (rc == CURLE_COULDNT_CONNECT) {
     long err = 0;
     curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &err);
     const bool denied = err == EACCES || err == EPERM;
     const std::string why = err != 0 ? std::strerror(static_cast<int>(err)) : message;
     return Error{denied ? Errc::kAccessDenied : Errc::kUnavailable,
-                 fmt::format("cannot connect to the daemon at {}: {}", socket_path_, why)};
+                 fmt::format("cannot connect to the daemon at {}: {}", name(), why)};
   }
   if (rc != CURLE_OK) {
-    return Error{Errc::kUnavailable, fmt::format("the daemon at {} does not answer: {}", socket_path_,
+    return Error{Errc::kUnavailable, fmt::format("the daemon at {} does not answer: {}", name(),
                                                  message[0] != '\0' ? message : curl_easy_strerror(rc))};
   }
   long status = 0;

@@ -1,4 +1,4 @@
-// Client: requests to the control socket of one daemon, one at a time on one connection. Not thread-safe.
+// Client: requests to one daemon over its control socket or over TCP, one at a time on one connection. Not thread-safe.
 #pragma once
 
 #include <chrono>
@@ -19,9 +19,19 @@ struct Reply {
   std::string ErrorMessage() const;
 };
 
+// A daemon that is asked over TCP.
+struct RemoteDaemon {
+  std::string url;      // "https://host:9393"
+  std::string token;    // sent with every request; must not be printed
+  std::string ca_file;  // PEM; empty: the system's
+};
+// kInvalid, with what to do, when `url` is none or the token cannot be read: it is the first line of `token_file`.
+Result<RemoteDaemon> FindRemoteDaemon(std::string url, const std::string& token_file, std::string ca_file);
+
 class Client {
  public:
   explicit Client(std::string socket_path);
+  explicit Client(RemoteDaemon daemon);
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
@@ -30,10 +40,13 @@ class Client {
   //   kUnavailable  nobody listens, or the connection broke; kAccessDenied: not allowed to connect; kTimedOut
   Result<Reply> Send(const std::string& verb, const std::string& target, const std::vector<std::string>& headers = {});
 
-  const std::string& socket_path() const { return socket_path_; }
+  const std::string& socket_path() const { return socket_path_; }  // empty over TCP
 
  private:
+  std::string name() const { return socket_path_.empty() ? daemon_.url : socket_path_; }
+
   const std::string socket_path_;
+  const RemoteDaemon daemon_;
   struct Curl;
   const std::unique_ptr<Curl> curl_;
 };

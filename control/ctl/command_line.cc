@@ -41,6 +41,13 @@ void AddGlobal(CLI::App& app, CtlOptions& options) {
                  "Control socket of the daemon. Default: the only live one in /run/glintfs or $XDG_RUNTIME_DIR/glintfs")
       ->type_name("SOCKET")
       ->envname("GLINTFS_CONTROL");
+  app.add_option("--url", options.url, "Ask a daemon over TCP: http://HOST:9393 or https://… Environment: GLINTFS_URL")->type_name("URL");
+  app.add_option("--token-file", options.token_file, "File with the token for --url, in its first line")
+      ->type_name("FILE")
+      ->envname("GLINTFS_TOKEN_FILE");
+  app.add_option("--ca-file", options.ca_file, "Authority that signed the daemon's certificate, PEM. Default: the system's")
+      ->type_name("FILE")
+      ->envname("GLINTFS_CA_FILE");
   app.add_flag("--json", options.json, "Print JSON for programs instead of text for people");
   app.add_flag("-q,--quiet", options.quiet, "Print no progress and no confirmations");
   app.add_flag_callback(

@@ -16,6 +16,8 @@ namespace glintfs::ctl {
 
 struct CtlOptions {
   std::string socket;  // empty: find it
+  std::string url;     // of a daemon over TCP, instead of a socket
+  std::string token_file, ca_file;
   bool json = false;
   bool quiet = false;
 

@@ -23,6 +23,7 @@ std::span<const ExitCodeText> ExitCodes() { return kExitCodes; }
 ExitCode ExitCodeFor(int http_status) {
   if (http_status >= 200 && http_status < 300) return kExitOk;
   switch (http_status) {
+    case 401:
     case 403: return kExitDenied;
     case 404: return kExitNotFound;
     case 409: return kExitBusy;

@@ -2,6 +2,7 @@
 #include <curl/curl.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 
 #include "control/ctl/client.h"
@@ -16,6 +17,17 @@ int Run(int argc, char** argv) {
   using namespace glintfs::ctl;
   CtlOptions options;
   if (const auto exit = ParseCommandLine(argc, argv, options)) return *exit;
+  // What the command line says goes before the environment, which may name both.
+  if (const char* const url = std::getenv("GLINTFS_URL"); url != nullptr && options.socket.empty() && options.url.empty()) options.url = url;
+  if (!options.url.empty()) {
+    auto daemon = FindRemoteDaemon(options.url, options.token_file, options.ca_file);
+    if (!daemon) {
+      PrintError(options, daemon.error());
+      return ExitCodeFor(daemon.error());
+    }
+    Client client(std::move(daemon).value());
+    return RunCommand(options, client);
+  }
   if (options.socket.empty()) {
     auto found = FindSocket(SocketDirectories());
     if (!found) {

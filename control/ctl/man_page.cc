@@ -96,6 +96,8 @@ std::string ManPage(const CLI::App& app, std::string_view version) {
     text += fmt::format(".TP\n.B {}\n{}.\n", static_cast<int>(exit.code), Roff(exit.meaning));
   }
   text += ".SH ENVIRONMENT\n.TP\n.B GLINTFS_CONTROL\nThe control socket, as with \\fB\\-s\\fR.\n";
+  text += ".TP\n.BR GLINTFS_URL \", \" GLINTFS_TOKEN_FILE \", \" GLINTFS_CA_FILE\nA daemon over TCP, as with \\fB\\-\\-url\\fR, "
+          "\\fB\\-\\-token\\-file\\fR, \\fB\\-\\-ca\\-file\\fR.\n";
   text += ".TP\n.B GLINTFS_RUNTIME_DIR\nWhere to look for sockets instead of \\fI/run/glintfs\\fR.\n";
   text += fmt::format(".SH EXAMPLES\n{}", kExamples);
   text += ".SH SEE ALSO\n.BR glintfs (8)\n";
