@@ -101,8 +101,10 @@ Result<TokenOwner> ParseTokenOwner(std::string_view body) {
   if (!expires) return Error{Errc::kInvalid, "the answer does not tell when the token expires"};
   TokenOwner owner{.user = NameOf(*token, "user"), .scope = ScopeOf(*token), .roles = {}, .expires_at = *expires};
   if (const auto roles = token->find("roles"); roles != token->end() && roles->is_array()) {
-    for (const json& role : *roles)
-      if (role.is_object() && owner.roles.size() < kMaxRoles) owner.roles.push_back(JsonText(role, "name"));
+    for (const json& role : *roles) {
+      std::string name = role.is_object() ? JsonText(role, "name") : "";
+      if (!name.empty() && owner.roles.size() < kMaxRoles) owner.roles.push_back(std::move(name));
+    }
   }
   return owner;
 }

@@ -1,5 +1,7 @@
 #include "tests/control/raw_client.h"
 
+#include <netdb.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -25,7 +27,37 @@ RawClient::RawClient(const std::string& path) : fd_(::socket(AF_UNIX, SOCK_STREA
   }
 }
 
+RawClient RawClient::OverTcp(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  std::string host = address.substr(0, colon);
+  if (host.front() == '[') host = host.substr(1, host.size() - 2);
+  addrinfo hints{}, *found = nullptr;
+  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+  hints.ai_socktype = SOCK_STREAM;
+  if (::getaddrinfo(host.c_str(), address.substr(colon + 1).c_str(), &hints, &found) != 0) throw std::runtime_error(address);
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(found, ::freeaddrinfo);
+  UniqueFd fd(::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (::connect(fd.get(), found->ai_addr, found->ai_addrlen) != 0)
+    throw std::runtime_error("connect " + address + ": " + std::strerror(errno));
+  return RawClient(std::move(fd));
+}
+
+bool RawClient::StartTls(const std::string& ca_file, int version) {
+  const std::unique_ptr<SSL_CTX, decltype(&::SSL_CTX_free)> context(::SSL_CTX_new(::TLS_client_method()), ::SSL_CTX_free);
+  ::SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
+  if (::SSL_CTX_load_verify_file(context.get(), ca_file.c_str()) != 1) throw std::runtime_error("no authority in " + ca_file);
+  if (version != 0) {  // an old one needs old ciphers
+    ::SSL_CTX_set_min_proto_version(context.get(), version);
+    ::SSL_CTX_set_max_proto_version(context.get(), version);
+    ::SSL_CTX_set_cipher_list(context.get(), "DEFAULT@SECLEVEL=0");
+  }
+  tls_.reset(::SSL_new(context.get()), ::SSL_free);
+  ::SSL_set_fd(tls_.get(), fd_.get());
+  return ::SSL_connect(tls_.get()) == 1;
+}
+
 bool RawClient::Send(std::string_view bytes) {
+  if (tls_) return ::SSL_write(tls_.get(), bytes.data(), static_cast<int>(bytes.size())) == static_cast<int>(bytes.size());
   while (!bytes.empty()) {
     const ssize_t sent = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
@@ -37,9 +69,9 @@ bool RawClient::Send(std::string_view bytes) {
 
 bool RawClient::Fill() {
   pollfd poll_fd{fd_.get(), POLLIN, 0};
-  if (::poll(&poll_fd, 1, kPatience) <= 0) return false;
+  if (!(tls_ && ::SSL_pending(tls_.get()) > 0) && ::poll(&poll_fd, 1, kPatience) <= 0) return false;
   char bytes[65536];
-  const ssize_t got = ::recv(fd_.get(), bytes, sizeof bytes, 0);
+  const ssize_t got = tls_ ? ::SSL_read(tls_.get(), bytes, sizeof bytes) : ::recv(fd_.get(), bytes, sizeof bytes, 0);
   if (got <= 0) return false;
   buffer_.append(bytes, static_cast<size_t>(got));
   return true;

@@ -1,8 +1,11 @@
-// RawClient: bytes to and from a Unix socket, and a small HTTP answer parser of its own, so that the server is not
-// tested with the code it is made of.
+// RawClient: bytes to and from a socket, with or without TLS, and a small HTTP answer parser of its own, so that the server is
+// not tested with the code it is made of.
 #pragma once
 
+#include <openssl/types.h>
+
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,6 +23,12 @@ struct RawReply {
 class RawClient {
  public:
   explicit RawClient(const std::string& path);  // throws when it cannot connect
+  // "127.0.0.1:9393", "[::1]:9393"; throws likewise.
+  static RawClient OverTcp(const std::string& address);
+
+  // From here on through TLS, trusting the authority of `ca_file`. False when the handshake fails. `version`: the newest that
+  // is offered, 0 for any.
+  bool StartTls(const std::string& ca_file, int version = 0);
 
   bool Send(std::string_view bytes);  // all of it; false when the connection broke
   // The next answer; nullopt when the connection ended or nothing came for 30 s. `head`: it has no body.
@@ -30,9 +39,11 @@ class RawClient {
   int fd() const { return fd_.get(); }
 
  private:
+  explicit RawClient(UniqueFd fd) : fd_(std::move(fd)) {}
   bool Fill();
 
   UniqueFd fd_;
+  std::shared_ptr<SSL> tls_;
   std::string buffer_;
 };
 
