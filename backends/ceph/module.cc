@@ -12,11 +12,11 @@ namespace {
 
 constexpr std::string_view kFile = "glintfs-ceph.so";
 
-// Beside the program in a build directory, in lib/glintfs/ when installed. PATH and the environment have no say.
+// Beside the program in a build directory, in lib/glintfs/modules/ when installed. PATH and the environment have no say.
 std::string FindModule() {
   std::error_code error;
   const auto directory = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
-  const auto installed = (directory / "../lib/glintfs" / kFile).lexically_normal();
+  const auto installed = (directory / "../lib/glintfs/modules" / kFile).lexically_normal();
   for (const auto& path : {directory / kFile, installed})
     if (::access(path.c_str(), R_OK) == 0) return path;
   return {};
