@@ -22,6 +22,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "fs/base/clock.h"
@@ -152,8 +153,8 @@ class Filesystem {
   // Makes and opens a file of the scratch area; adds one lookup.
   int Create(NodeId parent, std::string_view name, int flags, NodeReply& reply);
   int MakeDirectory(NodeId parent, std::string_view name);
-  // Of an image: evicts it. That is done also when it was left as it is, because it is open, pinned or queued. May wait for fetches
-  // to end that were told to, never for the source.
+  // Of an image: evicts it, or, when it is open, does so at its last close unless it is opened again before. That is no error when it
+  // stays as it is, because it is pinned or queued. May wait for fetches to end that were told to, never for the source.
   int Unlink(NodeId parent, std::string_view name);
   int Rename(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name, unsigned flags);
   int Write(NodeId node, uint64_t offset, std::span<const std::byte> bytes);
@@ -193,6 +194,10 @@ class Filesystem {
   NodeReply ReplyFor(const ScratchStat& stat) const;
   void LookUpScratch(NodeId parent, std::string_view name, const LookupDone& done);
   bool IsToBeHidden(const CatalogEntry& entry);
+  // Images that were unlinked while they were open, and not opened since: evicted at their last close.
+  bool IsUnlinked(const std::string& name);
+  void ForgetUnlinked(const std::string& name);
+  void EvictUnlinked(const std::string& name);
   int ListScratch(NodeId node, std::vector<ListEntry>& entries);
   Nanos EntryTimeout(NodeId node, const CatalogEntry& entry) const;
   void LookUpDots(const NodeInfo& parent, std::string_view name, const LookupDone& done);
@@ -222,6 +227,9 @@ class Filesystem {
   };
   uint64_t KeepHandle(std::shared_ptr<OpenedImage> image);
   const uint64_t handle_mark_;  // in the upper 16 bits, which no address has; not 0
+
+  Mutex unlinked_mu_;
+  std::unordered_set<std::string> unlinked_ GUARDED_BY(unlinked_mu_);
 
   Mutex handles_mu_;
   std::unordered_map<uint64_t, std::unique_ptr<OpenHandle>> open_handles_ GUARDED_BY(handles_mu_);

@@ -89,10 +89,32 @@ int Filesystem::MakeDirectory(NodeId parent, std::string_view name) {
 int Filesystem::Unlink(NodeId parent, std::string_view name) {
   if (!writable()) return EROFS;
   if (parent != kRootNode || !IsImageId(name)) return options_.scratch->Unlink(parent, name);
-  const auto evicted = cache_.Evict(cache_.OwnName(name));
-  if (evicted || evicted.error().code == Errc::kNotFound) return 0;
-  LogInfo("{}: unlinked, and stays in the cache: {}", name, evicted.error().message);
+  EvictUnlinked(cache_.OwnName(name));
   return 0;
+}
+
+bool Filesystem::IsUnlinked(const std::string& name) {
+  MutexLock lock(unlinked_mu_);
+  return unlinked_.contains(name);
+}
+
+void Filesystem::ForgetUnlinked(const std::string& name) {
+  MutexLock lock(unlinked_mu_);
+  unlinked_.erase(name);
+}
+
+// The kernel closes a file some time after its reader has, so that an image that was just read is often still open here.
+void Filesystem::EvictUnlinked(const std::string& name) {
+  {
+    MutexLock lock(unlinked_mu_);
+    unlinked_.insert(name);  // first, lest the last close comes in between
+  }
+  const auto evicted = cache_.Evict(name);
+  const auto status = cache_.StatusOf(name);
+  const bool open = !evicted && evicted.error().code == Errc::kBusy && status && status->open_count > 0 && !status->pinned;
+  if (!open) ForgetUnlinked(name);
+  if (!evicted && evicted.error().code != Errc::kNotFound)
+    LogInfo("{}: unlinked, and {}: {}", name, open ? "goes once it is closed" : "stays in the cache", evicted.error().message);
 }
 
 int Filesystem::Rename(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name, unsigned flags) {

@@ -48,6 +48,7 @@ int Filesystem::Open(NodeId node, int flags, OpenReply& reply) {
   if (info->is_directory) return EISDIR;
   if ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_TRUNC | O_CREAT)) != 0) return EROFS;
   if (catalog_.IsOutdated(info->image.id)) return ESTALE;
+  if (writable()) ForgetUnlinked(info->name);  // wanted again
   return ResidencyOf(node) == Residency::kComplete ? OpenComplete(node, *info, reply) : OpenPartial(node, *info, reply);
 }
 
@@ -101,7 +102,11 @@ void Filesystem::Release(NodeId node, uint64_t handle) {
       open_handles_.erase(it);
     }
   }
+  if (!writable()) return nodes_.RemoveOpen(node);
+  const NodeInfoPtr info = nodes_.Find(node);
+  dropped.reset();
   nodes_.RemoveOpen(node);
+  if (info && IsUnlinked(info->name)) EvictUnlinked(info->name);
 }
 
 std::optional<CachedImage::Hit> Filesystem::TryRead(uint64_t handle, uint64_t offset, size_t length) const {
