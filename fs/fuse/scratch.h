@@ -98,6 +98,8 @@ class Scratch {
   Use use();
 
  private:
+  static constexpr NodeId kQueueNode = kScratchBit | 1, kInvalidNode = kScratchBit | 2, kIncompleteNode = kScratchBit | 3;
+  static constexpr NodeId kPhantomNode = kScratchBit | 4;  // every file in incomplete/
   enum Directory { kRoot, kQueue, kInvalid, kIncomplete };
   struct File {
     UniqueFd fd;  // open as long as the kernel knows the file; so its number is not given out again
