@@ -57,9 +57,11 @@ Admission KeystoneAuthorizer::Check(const Caller& caller, const HttpRequest& req
 TokenAnswerKept KeystoneAuthorizer::Judge(const TokenOwner& owner) const {
   if (owner.scope.empty())
     return {403, fmt::format("the token of {} has no scope and therefore no roles: log in to a project", owner.user)};
-  for (const std::string& role : roles_)
-    if (std::find(owner.roles.begin(), owner.roles.end(), role) != owner.roles.end())
-      return {0, fmt::format("{} of {}", owner.user, owner.scope)};
+  // Upper and lower case are one to OpenStack's policies.
+  for (const std::string& role : roles_) {
+    const auto same = [&role](const std::string& given) { return EqualsIgnoringCase(given, role); };
+    if (std::any_of(owner.roles.begin(), owner.roles.end(), same)) return {0, fmt::format("{} of {}", owner.user, owner.scope)};
+  }
   return {403, fmt::format("{} has none of the roles {} in {}", owner.user, fmt::join(roles_, ", "), owner.scope)};
 }
 

@@ -127,7 +127,6 @@ int Run(const Words& words, Options options) {
   Notifier notifier = Notifier::FromEnvironment();
   if (!options.foreground) notifier = Notifier();
   notifier.Status(fmt::format("starting: {}", options.source));
-  if (auto checked = CheckTcpControl(options); !checked) return Fail(kUsage, checked.error());
   if (auto checked = CheckPlaces(options); !checked) return Fail(kCannotMount, checked.error());
   const auto made = PrepareCacheDirectory(options);  // kept to the end: what is empty then goes
   if (!made) return Fail(kCannotMount, made.error());
@@ -150,6 +149,7 @@ int Run(const Words& words, Options options) {
     if (MountTypeAt(mountpoint).starts_with(kMountType)) DetachMount(mountpoint);
     ::_exit(kForced);
   });
+  if (auto checked = CheckTcpControl(options); !checked) return Fail(kUsage, checked.error());
   auto backend = MakeBackend(options.source, options.backend);
   if (!backend) return Fail(kUsage, backend.error());
   auto daemon = Daemon::Start(options, std::move(*backend), [&events] { events.Post(Events::Kind::kUnmounted); });

@@ -134,8 +134,8 @@ constexpr ExitCode kHelperExitCodes[] = {
 constexpr Argument kSignals[] = {
     {"SIGTERM, SIGINT", "Unmount, write a last checkpoint, end. A second one ends at once."},
     {"SIGHUP",
-     "Open the log file again and read the config file again; settings marked (SIGHUP) change at once, and what "
-     "changed is logged."},
+     "Open the log file again and read the config file again, and the token and certificate of control_tcp; settings marked (SIGHUP) "
+     "change at once, and what changed is logged."},
 };
 
 constexpr Argument kVariables[] = {

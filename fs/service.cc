@@ -99,6 +99,9 @@ Result<std::vector<ImageInfo>> DaemonService::FindImagesNamed(std::string_view n
     if (!entry.name.starts_with(prefix) || entry.name.size() != prefix.size() + kUuidLength) continue;
     GLINTFS_TRY(add("by-name/" + entry.name));
   }
+  // A listing of what is known, for the source does not answer, does not tell that there is none.
+  const Health health = catalog_.health();
+  if (found.empty() && !health.reachable) return Error{Errc::kUnavailable, health.error};
   return found;
 }
 

@@ -74,8 +74,10 @@ class KeystoneAuthorizerTest : public ::testing::Test {
 TEST_F(KeystoneAuthorizerTest, OneOfTheRolesIsEnough) {
   checker_->Set("admin", Owner({"member", "admin"}));
   checker_->Set("operator", Owner({"operator"}));
-  checker_->Set("member", Owner({"member", "administrator", "Admin"}));
+  checker_->Set("member", Owner({"member", "administrator", ""}));
   checker_->Set("none", Owner({}));
+  checker_->Set("upper", Owner({"Admin"}));
+  EXPECT_EQ(Status("upper"), 0);
   EXPECT_EQ(Status("admin"), 0);
   EXPECT_EQ(last_.caller, "Default/demo of project Default/p at 127.0.0.1:1");
   EXPECT_EQ(Status("operator"), 0);
