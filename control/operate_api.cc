@@ -102,6 +102,7 @@ HttpResponse GetActivity(Service& service) {
   json fetches = json::array(), fills = json::array();
   for (const FetchActivity& fetch : activity.fetches)
     fetches.push_back({{"name", fetch.name},
+                       {"href", "/v1/images/" + PercentEncode(fetch.name)},
                        {"offset", fetch.offset},
                        {"length", fetch.length},
                        {"received", fetch.received},
@@ -109,6 +110,7 @@ HttpResponse GetActivity(Service& service) {
                        {"age_seconds", JsonSeconds(fetch.age)}});
   for (const FillActivity& fill : activity.fills)
     fills.push_back({{"name", fill.name},
+                     {"href", "/v1/images/" + PercentEncode(fill.name)},
                      {"size", fill.size},
                      {"cached_bytes", fill.cached_bytes},
                      {"fill_rate", fill.rate},

@@ -5,6 +5,7 @@
 
 #include "backends/openstack/uuid.h"
 #include "fs/base/size_text.h"
+#include "fs/doctor.h"
 
 #ifndef GLINTFS_VERSION
 #error "GLINTFS_VERSION comes from CMakeLists.txt"
@@ -60,7 +61,7 @@ Result<std::vector<SettingChange>> DaemonService::ChangeSettings(const std::map<
 Result<std::vector<SourceEntry>> DaemonService::SourceEntries(std::string_view) {
   return Error{Errc::kNotSupported, "not built yet"};
 }
-std::vector<Finding> DaemonService::Doctor() { return {}; }
+std::vector<Finding> DaemonService::Doctor() { return ExamineDaemon(options_, backend_, Status()); }
 
 Result<void> DaemonService::Evict(std::string_view given) {
   const std::string name = cache_.OwnName(given);

@@ -68,7 +68,7 @@ Result<RemoteDaemon> FindRemoteDaemon(std::string url, const std::string& token_
 Client::~Client() = default;
 
 Result<Reply> Client::Send(const std::string& verb, const std::string& target,
-                           const std::vector<std::string>& headers) {
+                           const std::vector<std::string>& headers, const std::string& body) {
   CURL* const curl = curl_->handle;
   if (curl == nullptr) return Error{Errc::kIo, "libcurl cannot start"};
   Reply reply;
@@ -94,9 +94,9 @@ Result<Reply> Client::Send(const std::string& verb, const std::string& target,
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, Append);
   curl_easy_setopt(curl, CURLOPT_WRITEDATA, &reply.body);
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message);
-  if (verb != "GET") {  // an empty body, with Content-Length: 0
-    curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, 0L);
-    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, "");
+  if (verb != "GET") {  // an empty body goes with Content-Length: 0
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body.c_str());
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, verb.c_str());
   }
   const CURLcode rc = curl_easy_perform(curl);

@@ -36,9 +36,11 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // `target` is a path with encoded names, and a query if any. A reply with any status is a success.
+  // `target` is a path with encoded names, and a query if any; `body` is sent unless it is empty. A reply with any status is a
+  // success.
   //   kUnavailable  nobody listens, or the connection broke; kAccessDenied: not allowed to connect; kTimedOut
-  Result<Reply> Send(const std::string& verb, const std::string& target, const std::vector<std::string>& headers = {});
+  Result<Reply> Send(const std::string& verb, const std::string& target, const std::vector<std::string>& headers = {},
+                     const std::string& body = "");
 
   const std::string& socket_path() const { return socket_path_; }  // empty over TCP
 

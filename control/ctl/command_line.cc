@@ -7,6 +7,7 @@
 
 #include "control/ctl/exit_code.h"
 #include "control/ctl/man_page.h"
+#include "control/ctl/names.h"
 #include "fs/base/size_text.h"
 
 namespace glintfs::ctl {
@@ -15,6 +16,11 @@ namespace {
 struct CallForMan : CLI::Success {
   CallForMan() : CLI::Success("CallForMan", "", CLI::ExitCodes::Success) {}
 };
+
+// Fails to parse what is not one of the option's values.
+void OneOf(CLI::Option* option) {
+  option->check(CLI::IsMember(ValuesOf(option->get_lnames().front())).description(""));
+}
 
 std::string Footer() {
   std::string text = "Exit codes:\n";
@@ -30,10 +36,27 @@ CLI::App* AddCommand(CLI::App& app, CtlOptions& options, const std::string& name
   return command;
 }
 
-void AddNames(CLI::App* command, CtlOptions& options, bool required = true) {
+CLI::Option* AddNames(CLI::App* command, CtlOptions& options, bool required = true) {
   auto* names = command->add_option("NAME", options.names, "Image, as named below the mount: dir/disk.img");
   names->type_name("");
   if (required) names->required();
+  return names;
+}
+
+void AddTime(CLI::App* command, const std::string& name, std::optional<std::chrono::nanoseconds>& time,
+             const std::string& help) {
+  const std::string shown = name.substr(name.find("--"));
+  command
+      ->add_option_function<std::string>(
+          name,
+          [&time, shown](const std::string& text) {
+            auto duration = ParseDuration(text);
+            if (!duration) throw CLI::ValidationError(shown, duration.error().message);
+            if (duration->count() <= 0) throw CLI::ValidationError(shown, "must be more than 0");
+            time = *duration;
+          },
+          help)
+      ->type_name("TIME");
 }
 
 void AddGlobal(CLI::App& app, CtlOptions& options) {
@@ -50,6 +73,13 @@ void AddGlobal(CLI::App& app, CtlOptions& options) {
       ->envname("GLINTFS_CA_FILE");
   app.add_flag("--json", options.json, "Print JSON for programs instead of text for people");
   app.add_flag("-q,--quiet", options.quiet, "Print no progress and no confirmations");
+  OneOf(app.add_option_function<std::string>(
+         "--color",
+         [&options](const std::string& mode) {
+           options.color = mode == "always" ? ColorMode::kAlways : mode == "never" ? ColorMode::kNever : ColorMode::kAuto;
+         },
+         "Colours: auto (on a terminal, unless NO_COLOR is set), always or never")
+      ->type_name("WHEN"));
   app.add_flag_callback(
          "--man", [] { throw CallForMan(); }, "Print the manual page")
       ->group("");
@@ -57,30 +87,66 @@ void AddGlobal(CLI::App& app, CtlOptions& options) {
 
 void AddShowing(CLI::App& app, CtlOptions& options) {
   AddCommand(app, options, "status", "Show source, health, limits, use and counters of the daemon");
-  AddCommand(app, options, "list", "List the images in the cache");
+  CLI::App* list = AddCommand(app, options, "list", "List the images in the cache");
+  OneOf(list->add_option("--state", options.states,
+                   "Only those that are absent, partial, complete, verified, invalid, pinned, open or filling; several with commas")
+      ->delimiter(',')
+      ->type_name("STATE"));
+  OneOf(list->add_option("--sort", options.sort, "By name, size, disk (space taken), hits or read (last); the largest and newest first")
+            ->type_name("KEY"));
   CLI::App* show = AddCommand(app, options, "show", "Show all that is known about images");
   AddNames(show, options);
   CLI::App* queue =
-      AddCommand(app, options, "queue", "List the images that wait to be cached, with the errors of failed attempts");
-  queue->add_flag("--clear", options.clear, "Empty the queue");
+      AddCommand(app, options, "queue", "List the images that wait to be cached, with the errors of failed attempts. 'queue clear' empties it");
+  queue->add_option("ACTION", options.queue_action, "clear: empty the queue")
+      ->type_name("")
+      ->check(CLI::IsMember(std::vector<std::string>{"clear"}).description(""));
+  queue->add_flag("--clear", options.clear, "Empty the queue, as 'queue clear'");
+}
+
+void AddWatching(CLI::App& app, CtlOptions& options) {
+  CLI::App* top = AddCommand(app, options, "top", "Watch the daemon work: throughput, hits, fills, slow fetches. q ends it");
+  AddTime(top, "-d,--delay", options.interval, "Time between two looks. Default: 1s");
+  top->add_option("-n,--count", options.count, "End after so many looks")->type_name("COUNT");
+  top->add_flag("-b,--batch", options.batch, "A block of text for each look, as when the output is no terminal. With --json an object per line");
+  CLI::App* events = AddCommand(app, options, "events", "Follow what happens: the last ten events, then each as it comes, until Ctrl-C");
+  events->add_option("GLOB", options.names, "Only events of images with these names, see cache --match")->type_name("");
+  events->add_flag("-f,--follow,!--no-follow", options.follow, "Follow (the default); --no-follow prints what is kept and ends");
+  events->add_flag("--since-start", options.since_start, "Begin with the oldest event that is kept");
+  events->add_option("-n,--lines", options.tail, "Begin with so many events. Default: 10, with --no-follow all")->type_name("COUNT");
+  OneOf(events->add_option("--type", options.types,
+                     "Only queued, filled, verified, repaired, invalid, evicted, error, source-away, source-back, settings; several with commas")
+      ->delimiter(',')
+      ->type_name("TYPE"));
 }
 
 void AddCaching(CLI::App& app, CtlOptions& options) {
   CLI::App* cache =
       AddCommand(app, options, "cache", "Ask the daemon to cache whole images now, or as soon as their turn comes");
-  AddNames(cache, options);
-  cache->add_flag("-w,--wait", options.wait,
-                  "Wait until they are cached and show the progress. Ctrl-C ends the waiting only");
-  cache
-      ->add_option_function<std::string>(
-          "--timeout",
-          [&options](const std::string& text) {
-            auto duration = ParseDuration(text);
-            if (!duration) throw CLI::ValidationError("--timeout", duration.error().message);
-            options.timeout = *duration;
-          },
-          "Wait no longer than this: 90s, 10m, 2h")
-      ->type_name("TIME");
+  AddNames(cache, options, false);
+  cache->add_flag("--all", options.all, "All images of the source");
+  cache->add_option("-m,--match", options.globs,
+                    "Images of the source by whole name: * and ? within one part of it, ** for any number of parts. '*.qcow2' is in "
+                    "the root, '**/*.qcow2' anywhere, 'dir/**' below dir. May be repeated")
+      ->type_name("GLOB")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  cache->add_option("-F,--from-file", options.from_file,
+                    "Names from a file, one per line; blank lines and those that begin with # do not count. -: standard input")
+      ->type_name("FILE");
+  cache->add_flag("--now", options.now, "Before all others, also before what is being cached; that goes on afterwards");
+  auto* wait = cache->add_flag("-w,--wait", options.wait,
+                  "Wait until they are cached and show the progress: the default on a terminal. Ctrl-C ends the waiting only");
+  cache->add_flag("--background", options.background, "Return once they are queued: the default when not on a terminal")->excludes(wait);
+  AddTime(cache, "--timeout", options.timeout, "With --wait: no longer than this: 90s, 10m, 2h");
+  AddNames(AddCommand(app, options, "cancel", "Take images off the queue and stop their fills. What is cached of them stays"), options);
+  CLI::App* verify = AddCommand(app, options, "verify",
+                                "Read cached images again and compare with their hashes and the source's checksum; bad parts are fetched "
+                                "again. Waits for the results");
+  AddNames(verify, options, false);
+  verify->add_flag("--all", options.all, "All that is cached");
+  verify->add_flag("--background", options.background, "Do not wait; 'glintctl show' and 'glintctl events' tell the results");
+  AddTime(verify, "--timeout", options.timeout, "Wait no longer than this");
 }
 
 void AddRemoving(CLI::App& app, CtlOptions& options) {
@@ -103,16 +169,83 @@ void AddRemoving(CLI::App& app, CtlOptions& options) {
   AddCommand(app, options, "clean", "Remove stalled and invalid images now");
   AddNames(AddCommand(app, options, "pin", "Keep images from being evicted. They need not be cached yet"), options);
   AddNames(AddCommand(app, options, "unpin", "Let images be evicted again"), options);
+  AddCommand(app, options, "pins", "List the images that are pinned");
+}
+
+void AddDaemon(CLI::App& app, CtlOptions& options) {
+  CLI::App* get = AddCommand(app, options, "get", "Show settings: value, default, and whether set can change them");
+  get->add_option("SETTING", options.names, "Name of a setting. Default: all")->type_name("");
+  CLI::App* set = AddCommand(app, options, "set", "Change settings of the running daemon, all or none, until its next start");
+  set->add_option("NAME=VALUE", options.names, "Setting and value, as with -o: max_size=20Gi")->type_name("")->required();
+  AddCommand(app, options, "doctor", "Look at what glintfs depends on, here and in the daemon, and say what to do");
 }
 
 void CheckTogether(const CtlOptions& options) {
-  if (options.command == "evict" && options.all != options.names.empty()) {
+  const bool chosen = options.all || !options.globs.empty() || !options.from_file.empty();
+  if (options.command == "evict" && options.all != options.names.empty())
     throw CLI::ValidationError("evict", options.all ? "--all takes no names" : "name images, or give --all");
+  if (options.command == "verify" && options.all != options.names.empty())
+    throw CLI::ValidationError("verify", options.all ? "--all takes no names" : "name images, or give --all");
+  if (options.command == "cache") {
+    if (!chosen && options.names.empty())
+      throw CLI::ValidationError("cache", "name images, or give --all, --match GLOB or --from-file FILE");
+    if (options.all && (!options.names.empty() || !options.globs.empty() || !options.from_file.empty()))
+      throw CLI::ValidationError("cache", "--all is everything: it goes with nothing else");
+    if (options.timeout && !options.wait) throw CLI::ValidationError("--timeout", "goes with --wait");
   }
-  if (options.timeout && !options.wait) throw CLI::ValidationError("--timeout", "goes with --wait");
+  if (options.command == "verify" && options.timeout && options.background)
+    throw CLI::ValidationError("--timeout", "does not go with --background");
+  if (options.command == "set") {
+    for (const std::string& text : options.names)
+      if (text.find('=') == std::string::npos || text.front() == '=')
+        throw CLI::ValidationError("set", fmt::format("'{}' is not NAME=VALUE, as in max_size=20Gi", text));
+  }
+}
+
+// "statsu" → "Did you mean status?". Empty when no argument looks like a misspelt command or option.
+std::string DidYouMean(const CLI::App& app, int argc, char** argv) {
+  std::vector<std::string> commands;
+  const CLI::App* chosen = nullptr;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    commands.push_back(command->get_name());
+    for (int i = 1; i < argc; ++i)
+      if (chosen == nullptr && commands.back() == argv[i]) chosen = command;
+  }
+  std::vector<std::string> options;
+  for (const CLI::App* part : {&app, chosen})
+    for (const CLI::Option* option : part != nullptr ? part->get_options() : std::vector<const CLI::Option*>())
+      for (const std::string& name : option->get_lnames()) options.push_back("--" + name);
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
+    const bool option = argument.starts_with("--");
+    if (!option && (chosen != nullptr || argument.starts_with("-"))) continue;
+    const auto& known = option ? options : commands;
+    if (std::find(known.begin(), known.end(), argument) != known.end()) continue;
+    const auto near = NearestNames(argument, known, 1);
+    if (!near.empty()) return fmt::format("Did you mean {}? ", near[0]);
+  }
+  return "";
 }
 
 }  // namespace
+
+// The types of events are those of control/operations.h, which glintctl does not link.
+std::vector<std::string> ValuesOf(const std::string& option) {
+  if (option == "color") return {"auto", "always", "never"};
+  if (option == "sort") return {"name", "size", "disk", "hits", "read"};
+  if (option == "state") return {"absent", "partial", "complete", "verified", "invalid", "pinned", "open", "filling"};
+  if (option == "type")
+    return {"queued", "filled", "verified", "repaired", "invalid", "evicted", "error", "source-away", "source-back", "settings"};
+  return {};
+}
+
+ArgumentKind ArgumentKindOf(const std::string& command) {
+  if (command == "get") return ArgumentKind::kSetting;
+  if (command == "set") return ArgumentKind::kSettingValue;
+  for (const char* with_images : {"show", "cache", "cancel", "verify", "evict", "pin", "unpin", "events"})
+    if (command == with_images) return ArgumentKind::kImage;
+  return ArgumentKind::kNone;
+}
 
 std::unique_ptr<CLI::App> BuildCommandLine(CtlOptions& options) {
   auto app = std::make_unique<CLI::App>("control a running glintfs daemon", "glintctl");
@@ -123,8 +256,10 @@ std::unique_ptr<CLI::App> BuildCommandLine(CtlOptions& options) {
   app->footer(Footer());
   AddGlobal(*app, options);
   AddShowing(*app, options);
+  AddWatching(*app, options);
   AddCaching(*app, options);
   AddRemoving(*app, options);
+  AddDaemon(*app, options);
   app->final_callback([&options] { CheckTogether(options); });
   return app;
 }
@@ -141,7 +276,7 @@ std::optional<int> ParseCommandLine(int argc, char** argv, CtlOptions& options) 
     app->exit(wanted);  // prints
     return kExitOk;
   } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "glintctl: {}\nglintctl --help tells what there is.\n", error.what());
+    fmt::print(stderr, "glintctl: {}. {}glintctl --help tells what there is.\n", error.what(), DidYouMean(*app, argc, argv));
     return kExitUsage;
   }
 }

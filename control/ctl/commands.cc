@@ -2,67 +2,29 @@
 
 #include <fmt/format.h>
 
-#include <array>
-#include <chrono>
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "control/ctl/answer.h"
+#include "control/ctl/command_list.h"
 #include "control/ctl/exit_code.h"
 #include "control/ctl/render.h"
+#include "control/ctl/report.h"
 #include "control/ctl/table.h"
-#include "control/ctl/wait.h"
-#include "fs/base/percent.h"
 #include "fs/base/clock.h"
+#include "fs/base/percent.h"
 
 namespace glintfs::ctl {
 namespace {
 
 using nlohmann::json;
 
-void Print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
-void PrintJson(const json& value) { Print(value.dump(2, ' ', false, json::error_handler_t::replace) + "\n"); }
-
 Nanos WallNow() { return Clock::System().WallNow(); }
 
-void PrintFailure(std::string_view subject, const std::string& message) {
-  fmt::print(stderr, "glintctl: {}{}{}\n", Printable(subject), subject.empty() ? "" : ": ", message);
-}
-
-// ---- Commands that show what one GET answers.
+// ---- Commands that show what one request answers.
 
 using TextOf = std::string (*)(const json&);
-
-int ReplyFailed(const CtlOptions& options, std::string_view subject, const Reply& reply) {
-  PrintFailure(subject, reply.ErrorMessage());
-  if (options.json) PrintJson({{"error", {{"code", reply.status}, {"message", reply.ErrorMessage()}}}});
-  return ExitCodeFor(reply.status);
-}
-
-int SendFailed(const CtlOptions& options, const Error& error) {
-  PrintError(options, error);
-  return ExitCodeFor(error);
-}
-
-// The body of a good reply as JSON; otherwise prints what is wrong and sets `code`.
-json Ask(const CtlOptions& options, Client& client, const std::string& verb, const std::string& target, int& code) {
-  const auto reply = client.Send(verb, target);
-  code = kExitFailed;
-  if (!reply) {
-    code = SendFailed(options, reply.error());
-    return nullptr;
-  }
-  if (!reply->ok()) {
-    code = ReplyFailed(options, "", *reply);
-    return nullptr;
-  }
-  json body = json::parse(reply->body, nullptr, false);
-  if (!body.is_object()) {
-    PrintError(options, {Errc::kIo, "the daemon's answer makes no sense"});
-    return nullptr;
-  }
-  code = kExitOk;
-  return body;
-}
 
 int ShowAnswer(const CtlOptions& options, Client& client, const std::string& verb, const std::string& target,
                TextOf text) {
@@ -79,76 +41,20 @@ int ShowAnswer(const CtlOptions& options, Client& client, const std::string& ver
 
 // ---- Commands that do one thing to each of several images.
 
-class Results {
- public:
-  explicit Results(const CtlOptions& options) : options_(options) {}
-
-  void Done(const std::string& name, std::string_view what) {
-    list_.push_back({{"name", name}, {"ok", true}, {"error", nullptr}});
-    if (!options_.json && !options_.quiet) fmt::print("{}: {}\n", Printable(name), what);
-  }
-  void Failed(const std::string& name, int code, const std::string& message) {
-    list_.push_back({{"name", name}, {"ok", false}, {"error", message}});
-    if (code_ == kExitOk) code_ = code;
-    PrintFailure(name, message);
-  }
-  int Finish() {
-    if (options_.json) PrintJson({{"results", list_}});
-    return code_;
-  }
-
- private:
-  const CtlOptions& options_;
-  json list_ = json::array();
-  int code_ = kExitOk;  // of the first failure
-};
-
-// Sends `verb prefix/{name}`. False when it failed, which is noted.
-bool SendFor(Client& client, const std::string& verb, const std::string& prefix, const std::string& name,
-             Results& results) {
-  const auto reply = client.Send(verb, prefix + PercentEncode(name));
-  if (!reply) {
-    results.Failed(name, ExitCodeFor(reply.error()), reply.error().message);
-  } else if (!reply->ok()) {
-    results.Failed(name, ExitCodeFor(reply->status), reply->ErrorMessage());
-  }
-  return reply && reply->ok();
-}
-
 int ForEachName(const CtlOptions& options, Client& client, const std::string& verb, const std::string& prefix,
                 std::string_view done) {
-  Results results(options);
+  Results results(options, client);
   for (const std::string& name : options.names) {
-    if (SendFor(client, verb, prefix, name, results)) results.Done(name, done);
-  }
-  return results.Finish();
-}
-
-int Cache(const CtlOptions& options, Client& client) {
-  if (!options.wait) return ForEachName(options, client, "PUT", "/v2/cache/", "will be cached");
-  std::optional<std::chrono::steady_clock::time_point> deadline;
-  if (options.timeout) deadline = std::chrono::steady_clock::now() + *options.timeout;
-  Results results(options);
-  std::vector<std::string> asked;
-  for (const std::string& name : options.names) {
-    if (SendFor(client, "PUT", "/v2/cache/", name, results)) asked.push_back(name);
-  }
-  CatchInterrupts();  // not before: what hangs in the asking may be interrupted as usual
-  for (const std::string& name : asked) {
-    const WaitOutcome outcome = WaitUntilCached(client, name, deadline, options.quiet);
-    if (outcome.code == kExitOk) {
-      results.Done(name, "cached");
-    } else {
-      results.Failed(name, outcome.code, outcome.message);
-    }
+    const size_t at = results.Add(name);
+    if (results.Send(client, at, verb, prefix)) results.Done(at, done);
   }
   return results.Finish();
 }
 
 int SendClear(const CtlOptions& options, Client& client, const std::string& target, std::string_view done) {
   const auto reply = client.Send("DELETE", "/v2/cache", {"x-image-cache-clear-target: " + target});
-  if (!reply) return SendFailed(options, reply.error());
-  if (!reply->ok()) return ReplyFailed(options, "", *reply);
+  if (!reply) return SendFailed(options, client, reply.error());
+  if (!reply->ok()) return ReplyFailed(options, client, "", *reply);
   if (options.json) {
     PrintJson({{"cleared", target}});
   } else if (!options.quiet) {
@@ -163,7 +69,7 @@ int Evict(const CtlOptions& options, Client& client) {
 }
 
 int Queue(const CtlOptions& options, Client& client) {
-  if (options.clear) return SendClear(options, client, "queue", "The queue is empty now.");
+  if (options.clear || options.queue_action == "clear") return SendClear(options, client, "queue", "The queue is empty now.");
   return ShowAnswer(options, client, "GET", "/v1/queue", [](const json& queue) { return QueueText(queue, WallNow()); });
 }
 
@@ -183,22 +89,55 @@ int Status(const CtlOptions& options, Client& client) {
   return ShowAnswer(options, client, "GET", "/v1/status", StatusText);
 }
 
+bool HasState(const json& image, const std::string& state) {
+  if (state == "pinned" || state == "filling") return Flag(image, state.c_str());
+  if (state == "open") return Count(image, "open_count") > 0;
+  return Text(image, "state") == state;
+}
+
+// By name as the daemon has them, or by a number, the largest first.
+void SortBy(json& images, const std::string& key) {
+  const char* const number = key == "size" ? "size" : key == "disk" ? "disk_bytes" : key == "hits" ? "hits" : key == "read" ? "last_access" : nullptr;
+  if (number == nullptr) return;
+  std::stable_sort(images.begin(), images.end(), [&](const json& a, const json& b) { return Real(a, number) > Real(b, number); });
+}
+
 int List(const CtlOptions& options, Client& client) {
-  return ShowAnswer(options, client, "GET", "/v1/images",
-                    [](const json& images) { return ImagesText(images, WallNow()); });
+  int code = kExitOk;
+  const json answer = Ask(options, client, "GET", "/v1/images", code);
+  if (code != kExitOk) return code;
+  const auto& states = options.states;
+  json images = json::array();
+  for (const json& image : Part(answer, "images"))
+    if (states.empty() || std::any_of(states.begin(), states.end(), [&](const std::string& state) { return HasState(image, state); }))
+      images.push_back(image);
+  SortBy(images, options.sort);
+  if (options.json) {
+    PrintJson({{"images", images}});
+  } else {
+    Print(ImagesText({{"images", images}}, WallNow()));
+  }
+  return kExitOk;
+}
+
+int Pins(const CtlOptions& options, Client& client) {
+  CtlOptions pinned = options;
+  pinned.states = {"pinned"};
+  return List(pinned, client);
 }
 
 int Show(const CtlOptions& options, Client& client) {
   json images = json::array();
   int code = kExitOk;
+  Advisor advisor(options, client);
   for (const std::string& name : options.names) {
     const auto reply = client.Send("GET", "/v1/images/" + PercentEncode(name));
-    if (!reply) return SendFailed(options, reply.error());
+    if (!reply) return SendFailed(options, client, reply.error());
     if (reply->ok()) {
       images.push_back(json::parse(reply->body, nullptr, false));
       continue;
     }
-    PrintFailure(name, reply->ErrorMessage());
+    PrintFailure(name, reply->ErrorMessage(), advisor.For(reply->status, name));
     if (code == kExitOk) code = ExitCodeFor(reply->status);
   }
   if (options.json) {
@@ -219,20 +158,19 @@ int Unpin(const CtlOptions& options, Client& client) {
   return ForEachName(options, client, "DELETE", "/v1/pins/", "no longer pinned");
 }
 
+int Cancel(const CtlOptions& options, Client& client) {
+  return ForEachName(options, client, "DELETE", "/v1/queue/", "no longer being cached");
+}
+int Doctor(const CtlOptions& options, Client& client) { return RunDoctor(options, &client, {}); }
+
 struct Command {
   std::string_view name;
   int (*run)(const CtlOptions&, Client&);
 };
-constexpr std::array<Command, 10> kCommands = {{{"status", Status},
-                                                {"list", List},
-                                                {"show", Show},
-                                                {"queue", Queue},
-                                                {"cache", Cache},
-                                                {"evict", Evict},
-                                                {"prune", Prune},
-                                                {"clean", Clean},
-                                                {"pin", Pin},
-                                                {"unpin", Unpin}}};
+constexpr Command kCommands[] = {{"status", Status}, {"list", List},       {"show", Show},     {"queue", Queue},       {"top", RunTop},
+                                 {"events", RunEvents}, {"cache", RunCache},  {"cancel", Cancel}, {"verify", RunVerify},  {"evict", Evict},
+                                 {"prune", Prune},   {"clean", Clean},     {"pin", Pin},       {"unpin", Unpin},       {"pins", Pins},
+                                 {"get", RunGet},    {"set", RunSet},      {"doctor", Doctor}};
 
 }  // namespace
 

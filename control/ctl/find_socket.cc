@@ -51,29 +51,30 @@ std::vector<std::string> SocketDirectories() {
   return directories;
 }
 
-Result<std::string> FindSocket(const std::vector<std::string>& directories) {
+std::vector<std::string> LiveSockets(const std::vector<std::string>& directories) {
   std::vector<std::string> found;
-  bool denied = false;
   for (const std::string& directory : directories) {
-    for (const std::string& path : SocketsIn(directory)) {
-      const Liveness liveness = Probe(path);
-      if (liveness == Liveness::kDead) continue;
-      denied = liveness == Liveness::kDenied;
-      found.push_back(path);
-    }
+    for (const std::string& path : SocketsIn(directory))
+      if (Probe(path) != Liveness::kDead) found.push_back(path);
   }
+  return found;
+}
+
+Result<std::string> FindSocket(const std::vector<std::string>& directories) {
+  const std::vector<std::string> found = LiveSockets(directories);
   if (found.empty()) {
     return Error{Errc::kUnavailable,
-                 fmt::format("no daemon is running: no live socket *.sock in {}; name one with -s SOCKET",
+                 fmt::format("no daemon is running: no live socket *.sock in {}. Start one with glintfs SOURCE MOUNTPOINT, or "
+                             "name its socket with -s SOCKET",
                              fmt::join(directories, " or "))};
   }
   if (found.size() > 1) {
     return Error{Errc::kInvalid,
                  fmt::format("several daemons are running, choose one with -s:\n  {}", fmt::join(found, "\n  "))};
   }
-  if (denied) {
+  if (Probe(found[0]) == Liveness::kDenied) {
     return Error{Errc::kAccessDenied,
-                 fmt::format("permission denied on {}: be root, or in the group of the socket", found[0])};
+                 fmt::format("permission denied on {}. Be root (sudo), or in the group of the socket", found[0])};
   }
   return found[0];
 }

@@ -11,6 +11,9 @@ namespace glintfs::ctl {
 // Where daemons put their sockets: $GLINTFS_RUNTIME_DIR or /run/glintfs, and $XDG_RUNTIME_DIR/glintfs.
 std::vector<std::string> SocketDirectories();
 
+// Every *.sock in `directories` that a daemon listens on, also those that refuse us.
+std::vector<std::string> LiveSockets(const std::vector<std::string>& directories);
+
 // The one *.sock in `directories` that a daemon listens on. Sockets that refuse us count: there is a daemon.
 //   kUnavailable  none (the message tells where it looked); kInvalid: several (lists them); kAccessDenied: one, but not
 //   ours

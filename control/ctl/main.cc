@@ -4,9 +4,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <string_view>
 
 #include "control/ctl/client.h"
 #include "control/ctl/command_line.h"
+#include "control/ctl/command_list.h"
 #include "control/ctl/commands.h"
 #include "control/ctl/exit_code.h"
 #include "control/ctl/find_socket.h"
@@ -15,6 +17,7 @@ namespace {
 
 int Run(int argc, char** argv) {
   using namespace glintfs::ctl;
+  if (argc > 1 && std::string_view(argv[1]) == "__complete") return RunComplete({argv + 2, argv + argc});
   CtlOptions options;
   if (const auto exit = ParseCommandLine(argc, argv, options)) return *exit;
   // What the command line says goes before the environment, which may name both.
@@ -31,6 +34,7 @@ int Run(int argc, char** argv) {
   if (options.socket.empty()) {
     auto found = FindSocket(SocketDirectories());
     if (!found) {
+      if (options.command == "doctor") return RunDoctor(options, nullptr, found.error());
       PrintError(options, found.error());
       return ExitCodeFor(found.error());
     }

@@ -45,15 +45,18 @@ double RateMeter::BytesPerSecond() const {
 }
 
 std::string ProgressText(const Progress& p) {
-  if (p.total == 0) return p.note.empty() ? "starting" : p.note;
-  std::string text = fmt::format("{:3}%  {} of {}", Percent(p), FormatSize(p.done), FormatSize(p.total));
-  if (!p.note.empty()) return text + "  " + p.note;
-  if (p.rate < 1 || p.done >= p.total) return text;
-  const double left = static_cast<double>(p.total - p.done) / p.rate;
-  text += fmt::format("  {}/s", FormatSize(static_cast<uint64_t>(p.rate)));
-  if (left < 100.0 * 24 * 3600) {
-    text += fmt::format("  {} left", FormatDuration(std::chrono::seconds(static_cast<int64_t>(left) + 1)));
+  std::string text = p.count;
+  auto add = [&text](const std::string& part) { text += (text.empty() ? "" : "  ") + part; };
+  if (p.total == 0) {
+    if (!p.note.empty()) add(p.note);
+    return text.empty() ? "starting" : text;
   }
+  add(fmt::format("{:3}%  {} of {}{}", Percent(p), FormatSize(p.done), p.guessed ? "about " : "", FormatSize(p.total)));
+  if (!p.note.empty()) add(p.note);
+  if (!p.note.empty() || p.rate < 1 || p.done >= p.total) return text;
+  const double left = static_cast<double>(p.total - p.done) / p.rate;
+  add(FormatSize(static_cast<uint64_t>(p.rate)) + "/s");
+  if (left < 100.0 * 24 * 3600) add(FormatDuration(std::chrono::seconds(static_cast<int64_t>(left) + 1)) + " left");
   return text;
 }
 

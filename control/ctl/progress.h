@@ -29,6 +29,8 @@ struct Progress {
   uint64_t done = 0;   // bytes
   uint64_t total = 0;  // bytes; 0: not known yet
   double rate = 0;     // bytes/s; 0: not known
+  std::string count{};  // of several images: "3 of 40 images, 1 failed"
+  bool guessed = false;  // total is an estimate
 };
 
 // "45%  1.2 GiB of 2.7 GiB  210 MiB/s  8s left"

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "control/ctl/answer.h"
 #include "control/ctl/table.h"
 #include "fs/base/size_text.h"
 
@@ -15,29 +16,6 @@ namespace {
 
 using nlohmann::json;
 using Nanos = std::chrono::nanoseconds;
-
-// Tolerant look-ups: what is absent, null or of another type counts as nothing.
-const json& Part(const json& object, const char* key) {
-  static const json kNothing;
-  const auto it = object.is_object() ? object.find(key) : object.end();
-  return object.is_object() && it != object.end() ? *it : kNothing;
-}
-std::string Text(const json& object, const char* key) {
-  const json& value = Part(object, key);
-  return value.is_string() ? value.get<std::string>() : "";
-}
-double Real(const json& object, const char* key) {
-  const json& value = Part(object, key);
-  return value.is_number() ? value.get<double>() : 0;
-}
-uint64_t Count(const json& object, const char* key) {
-  const json& value = Part(object, key);
-  return value.is_number_unsigned() ? value.get<uint64_t>() : static_cast<uint64_t>(std::max(0.0, Real(object, key)));
-}
-bool Flag(const json& object, const char* key) { return Part(object, key) == json(true); }
-std::string Size(const json& object, const char* key) { return FormatSize(Count(object, key)); }
-
-Nanos Seconds(double seconds) { return Nanos(static_cast<int64_t>(std::clamp(seconds, 0.0, 4e9) * 1e9)); }
 
 std::string Span(Nanos span) {
   return span < std::chrono::minutes(1) ? FormatDuration(std::chrono::duration_cast<std::chrono::seconds>(span))

@@ -1,17 +1,24 @@
+// One look:
+//
+//   GET /v1/queue      what still waits, what is being cached on request and how far it is
+//   GET /v1/activity   how far the fills in the background of readers are
+//   GET /v1/images…    those that are in neither: one by one when they are few, else all in one answer
+//
+// The longer a look takes the rarer they come, so that a long queue does not keep the daemon busy with telling it.
 #include "control/ctl/wait.h"
 
 #include <fmt/format.h>
-#include <signal.h>
-#include <sys/ioctl.h>
-#include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
 
-#include "control/ctl/progress.h"
+#include "control/ctl/answer.h"
+#include "control/ctl/exit_code.h"
+#include "control/ctl/progress_board.h"
 #include "control/ctl/table.h"
+#include "control/ctl/terminal.h"
 #include "fs/base/percent.h"
 #include "fs/base/size_text.h"
 
@@ -20,140 +27,273 @@ namespace {
 
 using nlohmann::json;
 using SteadyClock = std::chrono::steady_clock;
+using Nanos = std::chrono::nanoseconds;
 
 // Looks come an eighth of the time waited apart, up to these: a small image is not waited for much longer than it takes.
 constexpr auto kFirstPoll = std::chrono::milliseconds(10);
 constexpr auto kPollTerminal = std::chrono::milliseconds(250);
 constexpr auto kPollPlain = std::chrono::milliseconds(500);
-constexpr auto kPlainInterval = std::chrono::seconds(5);
+// Never more than this share of the time is spent in looks.
+constexpr int kLookShare = 4;
 // An image can be between the queue and its first chunk for a moment; gone is what stays gone.
 constexpr auto kGoneFor = std::chrono::seconds(1);
+// So many are asked for one by one; of more the whole list is taken.
+constexpr size_t kFew = 16;
 
-volatile sig_atomic_t interrupted = 0;
+struct Item {
+  size_t place;
+  std::string name;
+  std::string href;         // of the name the daemon knows it by, once it told
+  bool settled = false;
+  bool running = false;
+  std::string note;         // why it does not run
+  uint64_t size = 0, done = 0;
+  SteadyClock::time_point seen;  // when it was last seen to go on
+  RateMeter meter;
+};
 
-void Pause(std::chrono::nanoseconds span) {
-  timespec time{};
-  time.tv_nsec = static_cast<long>(span.count());
-  ::nanosleep(&time, nullptr);  // a signal ends it early, as it should
+using ByHref = std::unordered_map<std::string, json>;
+
+ByHref IndexByHref(const json& list) {
+  ByHref index;
+  for (const json& entry : list) index.emplace(Text(entry, "href"), entry);
+  return index;
 }
 
-size_t TerminalWidth() {
-  winsize size{};
-  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+const json* Find(const ByHref& index, const std::string& href) {
+  const auto it = index.find(href);
+  return it == index.end() ? nullptr : &it->second;
 }
 
-// Shows progress on standard error.
-class Display {
+class Waiting {
  public:
-  explicit Display(bool quiet) : quiet_(quiet), terminal_(::isatty(STDERR_FILENO) == 1) {}
-  ~Display() { EndLine(); }
-
-  bool terminal() const { return terminal_; }
-
-  void Show(const Progress& progress) {
-    if (quiet_) return;
-    if (terminal_) {
-      fmt::print(stderr, "\r\033[K{}", ProgressBar(progress, TerminalWidth() - 1));
-      drawn_ = true;
-      return;
+  Waiting(const CtlOptions& options, Client& client, Results& results,
+          const std::vector<std::pair<size_t, std::string>>& asked, const Baseline& baseline)
+      : options_(options), client_(client), results_(results), board_(options.quiet), baseline_(baseline) {
+    for (const auto& [place, name] : asked) {
+      Item item;
+      item.place = place;
+      item.name = name;
+      item.href = "/v1/images/" + PercentEncode(name);
+      item.seen = start_;
+      items_.push_back(std::move(item));
     }
-    const auto now = SteadyClock::now();
-    if (now < next_) return;
-    next_ = now + kPlainInterval;
-    fmt::print(stderr, "{}: {}\n", Printable(progress.name), ProgressText(progress));
+    open_ = items_.size();
   }
-  void EndLine() {
-    if (drawn_) fmt::print(stderr, "\r\033[K");
-    drawn_ = false;
+
+  void Run() {
+    std::optional<SteadyClock::time_point> deadline;
+    if (options_.timeout) deadline = start_ + *options_.timeout;
+    while (open_ > 0) {
+      const auto begin = SteadyClock::now();
+      if (auto looked = Look(); !looked) {
+        const Error& error = looked.error();
+        GiveUp(error.code == Errc::kIo ? kExitFailed : ExitCodeFor(error), error.message,
+               error.code == Errc::kIo ? "" : "The queue survives a restart: start the daemon again, then glintctl queue");
+        break;
+      }
+      if (open_ == 0) break;
+      Show();
+      if (Interrupted()) {
+        GiveUp(kExitInterrupted, "stopped waiting; the daemon goes on caching it", "How far it is: glintctl queue. To stop it: glintctl cancel");
+        break;
+      }
+      if (deadline && SteadyClock::now() >= *deadline) {
+        GiveUp(kExitInterrupted, "not cached in time; the daemon goes on caching it", "How far it is: glintctl queue");
+        break;
+      }
+      const auto now = SteadyClock::now();
+      const Nanos longest = std::max<Nanos>(board_.terminal() ? Nanos(kPollTerminal) : Nanos(kPollPlain), (now - begin) * kLookShare);
+      Nanos pause = std::clamp<Nanos>((now - start_) / 8, kFirstPoll, longest);
+      if (deadline) pause = std::clamp<Nanos>(*deadline - now, Nanos(0), pause);
+      Pause(pause);
+    }
+    board_.Clear();
+    Summary();
   }
 
  private:
-  const bool quiet_;
-  const bool terminal_;
-  bool drawn_ = false;
-  SteadyClock::time_point next_{};  // when a plain line is due
+  Result<void> Look() {
+    GLINTFS_ASSIGN(const json queue, Get(client_, "/v1/queue"));
+    const ByHref queued = IndexByHref(Part(queue, "queue"));
+    ByHref fills;
+    if (open_ > kFew) {
+      GLINTFS_ASSIGN(const json activity, Get(client_, "/v1/activity"));
+      fills = IndexByHref(Part(activity, "fills"));
+    }
+    std::vector<Item*> look_at;
+    for (Item& item : items_) {
+      if (item.settled) continue;
+      const json* const entry = Find(queued, item.href);
+      const json* const fill = Find(fills, item.href);
+      if (open_ > kFew && (entry != nullptr || fill != nullptr)) {
+        GoesOn(item, entry, fill != nullptr ? fill : entry, fill != nullptr);
+      } else {
+        look_at.push_back(&item);
+      }
+    }
+    ByHref all;
+    if (look_at.size() > kFew) {
+      GLINTFS_ASSIGN(const json images, Get(client_, "/v1/images"));
+      all = IndexByHref(Part(images, "images"));
+    }
+    for (Item* const item : look_at) {
+      json image;
+      if (look_at.size() > kFew) {
+        if (const json* const known = Find(all, item->href)) image = *known;
+      } else {
+        GLINTFS_ASSIGN(image, ImageOf(*item));
+      }
+      Judge(*item, Find(queued, item->href), image);
+    }
+    return {};
+  }
+
+  // Null when nothing is known of it.
+  Result<json> ImageOf(Item& item) {
+    int status = 0;
+    auto image = Get(client_, item.href, &status);
+    if (status == 404) return json();
+    if (!image) return image.error();
+    // Asked for by another name (of Glance's by-name/): the queue has it under its own.
+    if (const std::string own = Text(*image, "href"); !own.empty()) item.href = own;
+    return image;
+  }
+
+  void GoesOn(Item& item, const json* entry, const json* progress, bool filling) {
+    item.seen = SteadyClock::now();
+    item.running = filling || (entry != nullptr && Flag(*entry, "running"));
+    item.note.clear();
+    if (entry != nullptr && !item.running) {
+      const std::string error = Text(*entry, "error");
+      item.note = error.empty() ? "queued" : "will be tried again: " + Printable(error);
+    }
+    if (progress == nullptr || Count(*progress, "size") == 0) return;
+    item.size = Count(*progress, "size");
+    item.done = Count(*progress, "cached_bytes");
+    item.meter.Add(SteadyClock::now().time_since_epoch(), item.done);
+  }
+
+  void Judge(Item& item, const json* entry, const json& image) {
+    const WaitState state = JudgeWait(entry != nullptr ? *entry : json(), image);
+    if (state == WaitState::kCached) {
+      item.size = item.done = Count(image, "size");
+      Settle(item);
+      results_.Done(item.place, "cached");
+      return;
+    }
+    if (state == WaitState::kGoesOn)
+      return GoesOn(item, entry, image.is_object() ? &image : entry, Flag(image, "filling"));
+    if (SteadyClock::now() - item.seen < kGoneFor) return;
+    const std::string error = Text(image, "error");
+    Settle(item);
+    ++failed_;
+    results_.Failed(item.place, kExitFailed,
+                    "not cached: " + (error.empty() ? "it left the queue without being cached" : error),
+                    "More: glintctl events --no-follow; to try again: glintctl cache");
+  }
+
+  void Settle(Item& item) {
+    board_.Clear();
+    item.settled = true;
+    item.running = false;
+    --open_;
+  }
+
+  void GiveUp(int code, const std::string& message, const std::string& next_step) {
+    board_.Clear();
+    for (Item& item : items_) {
+      if (item.settled) continue;
+      results_.Failed(item.place, code, message, next_step);
+      ++left_;
+    }
+  }
+
+  // Bytes that came since the images were asked for.
+  uint64_t Gained() const {
+    uint64_t gained = 0;
+    for (const Item& item : items_) {
+      const auto it = baseline_.find(item.href);
+      const uint64_t before = it == baseline_.end() ? 0 : it->second;
+      if (item.done > before) gained += item.done - before;
+    }
+    return gained;
+  }
+
+  Progress Total() {
+    Progress total{"total", "", 0, 0, 0, "", false};
+    size_t sized = 0;
+    for (const Item& item : items_) {
+      if (item.size > 0) ++sized;
+      total.done += item.done;
+      total.total += item.size;
+    }
+    if (sized > 0 && sized < items_.size()) {  // the others may be of the same size
+      total.total = total.total / sized * items_.size();
+      total.guessed = true;
+    }
+    total_meter_.Add(SteadyClock::now().time_since_epoch(), Gained());
+    total.rate = total_meter_.BytesPerSecond();
+    total.count = fmt::format("{} of {} images", items_.size() - open_ - failed_, items_.size());
+    if (failed_ > 0) total.count += fmt::format(", {} failed", failed_);
+    return total;
+  }
+
+  void Show() {
+    std::vector<Progress> running;
+    for (const Item& item : items_) {
+      if (item.settled || (!item.running && items_.size() > 1)) continue;
+      running.push_back({item.name, item.note, item.done, item.size, item.meter.BytesPerSecond(), "", false});
+    }
+    if (items_.size() == 1) {
+      board_.Show(running, std::nullopt);
+    } else {
+      board_.Show(running, Total());
+    }
+  }
+
+  void Summary() {
+    if (options_.quiet || items_.size() < 2) return;
+    const Nanos took = SteadyClock::now() - start_;
+    const double seconds = std::max(0.001, std::chrono::duration<double>(took).count());
+    std::string text = fmt::format("{} images: {} cached", items_.size(), items_.size() - failed_ - left_);
+    if (failed_ > 0) text += fmt::format(", {} failed", failed_);
+    if (left_ > 0) text += fmt::format(", {} not yet", left_);
+    fmt::print(stderr, "{}; {} in {}, {}/s\n", text, FormatSize(Gained()), FormatDuration(took),
+               FormatSize(static_cast<uint64_t>(static_cast<double>(Gained()) / seconds)));
+  }
+
+  const CtlOptions& options_;
+  Client& client_;
+  Results& results_;
+  ProgressBoard board_;
+  const Baseline& baseline_;
+  const SteadyClock::time_point start_ = SteadyClock::now();
+  std::vector<Item> items_;
+  size_t open_ = 0, failed_ = 0, left_ = 0;  // not settled; failed; given up
+  RateMeter total_meter_;
 };
-
-struct Look {
-  json queued;  // entry of the queue, or null
-  json image;   // status of the image, or null
-};
-
-Result<Look> LookAt(Client& client, const std::string& name) {
-  Look look;
-  GLINTFS_ASSIGN(const Reply queue, client.Send("GET", "/v1/queue"));
-  const std::string href = "/v1/images/" + PercentEncode(name);  // tells names apart that are not UTF-8
-  GLINTFS_ASSIGN(const Reply image, client.Send("GET", href));
-  if (!queue.ok()) return Error{Errc::kIo, queue.ErrorMessage()};
-  if (!image.ok() && image.status != 404) return Error{Errc::kIo, image.ErrorMessage()};
-  if (image.ok()) look.image = json::parse(image.body, nullptr, false);
-  const json entries = json::parse(queue.body, nullptr, false);
-  if (!entries.is_object() || !entries.contains("queue")) return Error{Errc::kIo, "the daemon's answer makes no sense"};
-  for (const json& entry : entries["queue"]) {
-    if (entry.value("href", "") == href) look.queued = entry;
-  }
-  return look;
-}
-
-Progress MakeProgress(const std::string& name, const Look& look, RateMeter& meter) {
-  Progress progress{name, "", 0, 0, 0};
-  if (look.image.is_object()) {
-    progress.done = look.image.value("cached_bytes", uint64_t{0});
-    progress.total = look.image.value("size", uint64_t{0});
-    meter.Add(SteadyClock::now().time_since_epoch(), progress.done);
-    progress.rate = meter.BytesPerSecond();
-  }
-  if (look.queued.is_object() && !look.queued.value("running", false)) {
-    const std::string error = look.queued.value("error", "");
-    progress.note = error.empty() ? "queued" : "will be tried again: " + Printable(error);
-  }
-  return progress;
-}
-
-std::string Reason(const json& image) {
-  const std::string error = image.is_object() ? image.value("error", "") : "";
-  return error.empty() ? "it left the queue without being cached" : error;
-}
 
 }  // namespace
 
-void CatchInterrupts() {
-  struct sigaction action {};
-  action.sa_handler = [](int) { interrupted = 1; };
-  ::sigemptyset(&action.sa_mask);
-  ::sigaction(SIGINT, &action, nullptr);  // without SA_RESTART: the pause ends
-  ::sigaction(SIGTERM, &action, nullptr);
+Baseline CachedNow(Client& client) {
+  Baseline baseline;
+  if (const auto images = Get(client, "/v1/images")) {
+    for (const json& image : Part(*images, "images")) baseline[Text(image, "href")] = Count(image, "cached_bytes");
+  }
+  return baseline;
+}
+
+void WaitUntilCached(const CtlOptions& options, Client& client, Results& results,
+                     const std::vector<std::pair<size_t, std::string>>& asked, const Baseline& baseline) {
+  Waiting(options, client, results, asked, baseline).Run();
 }
 
 WaitState JudgeWait(const json& queued, const json& image) {
-  const std::string state = image.is_object() ? image.value("state", "") : "";
+  const std::string state = Text(image, "state");
   if (state == "complete" || state == "verified") return WaitState::kCached;
   if (queued.is_object()) return WaitState::kGoesOn;
-  return image.is_object() && image.value("filling", false) ? WaitState::kGoesOn : WaitState::kGone;
-}
-
-WaitOutcome WaitUntilCached(Client& client, const std::string& name, std::optional<SteadyClock::time_point> deadline,
-                            bool quiet) {
-  Display display(quiet);
-  RateMeter meter;
-  const auto start = SteadyClock::now();
-  auto seen = start;
-  for (;;) {
-    const auto look = LookAt(client, name);
-    if (!look) return {look.error().code == Errc::kIo ? kExitFailed : ExitCodeFor(look.error()), look.error().message};
-    const WaitState state = JudgeWait(look->queued, look->image);
-    if (state == WaitState::kCached) return {};
-    if (state != WaitState::kGone) seen = SteadyClock::now();
-    if (SteadyClock::now() - seen >= kGoneFor) return {kExitFailed, "not cached: " + Reason(look->image)};
-    display.Show(MakeProgress(name, *look, meter));
-    if (interrupted != 0)
-      return {kExitInterrupted, "stopped waiting; the daemon goes on caching it (see glintctl queue)"};
-    if (deadline && SteadyClock::now() >= *deadline) {
-      return {kExitInterrupted, "not cached in time; the daemon goes on caching it (see glintctl queue)"};
-    }
-    Pause(std::clamp<std::chrono::nanoseconds>((SteadyClock::now() - start) / 8, kFirstPoll,
-                                               display.terminal() ? kPollTerminal : kPollPlain));
-  }
+  return Flag(image, "filling") ? WaitState::kGoesOn : WaitState::kGone;
 }
 
 }  // namespace glintfs::ctl

@@ -1,28 +1,25 @@
-// Waiting until images are cached, with progress on standard error: a bar that is redrawn on a terminal, else a line
-// every few seconds.
+// Waiting until images are cached.
 #pragma once
 
-#include <chrono>
 #include <nlohmann/json_fwd.hpp>
-#include <optional>
 #include <string>
+#include <unordered_map>
+#include <vector>
 
 #include "control/ctl/client.h"
-#include "control/ctl/exit_code.h"
+#include "control/ctl/report.h"
 
 namespace glintfs::ctl {
 
-// SIGINT and SIGTERM then end the waiting instead of the program.
-void CatchInterrupts();
+// What was cached of an image before it was asked for, by href: so that a rate is what comes now.
+using Baseline = std::unordered_map<std::string, uint64_t>;
+Baseline CachedNow(Client& client);
 
-struct WaitOutcome {
-  ExitCode code = kExitOk;
-  std::string message;  // why not kExitOk
-};
-
-// Waits for one image that was asked for with PUT. `deadline`: of the steady clock.
-WaitOutcome WaitUntilCached(Client& client, const std::string& name,
-                            std::optional<std::chrono::steady_clock::time_point> deadline, bool quiet);
+// Waits for images that were asked for, by their places in `results`, notes there what became of each and shows the progress. Each
+// look is a few requests however many images there are. Ends early at options.timeout and on SIGINT, with kExitInterrupted for
+// what is left. REQUIRES: CatchInterrupts() was called
+void WaitUntilCached(const CtlOptions& options, Client& client, Results& results,
+                     const std::vector<std::pair<size_t, std::string>>& asked, const Baseline& baseline);
 
 // What the queue and the image tell about the request. Pure.
 enum class WaitState { kGoesOn, kCached, kGone };

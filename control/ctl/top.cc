@@ -1,0 +1,118 @@
+// glintctl top: looks at the daemon every interval. On a terminal one screen that is redrawn, elsewhere a block per interval, with
+// --json an object per line.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "control/ctl/answer.h"
+#include "control/ctl/command_list.h"
+#include "control/ctl/exit_code.h"
+#include "control/ctl/report.h"
+#include "control/ctl/table.h"
+#include "control/ctl/terminal.h"
+#include "control/ctl/top_text.h"
+#include "fs/base/clock.h"
+
+namespace glintfs::ctl {
+namespace {
+
+using nlohmann::json;
+using SteadyClock = std::chrono::steady_clock;
+
+constexpr auto kDefaultInterval = std::chrono::seconds(1);
+
+Result<Sample> Look(Client& client, int* status) {
+  Sample sample;
+  GLINTFS_ASSIGN(sample.status, Get(client, "/v1/status", status));
+  GLINTFS_ASSIGN(sample.activity, Get(client, "/v1/activity", status));
+  GLINTFS_ASSIGN(sample.queue, Get(client, "/v1/queue", status));
+  sample.time = SteadyClock::now().time_since_epoch();
+  return sample;
+}
+
+class Top {
+ public:
+  Top(const CtlOptions& options, Client& client)
+      : options_(options), client_(client), interval_(options.interval.value_or(kDefaultInterval)),
+        colors_(UseColors(options.color, STDOUT_FILENO)) {}
+
+  int Run() {
+    int status = 0;
+    auto first = Look(client_, &status);
+    if (!first) return GetFailed(options_, client_, first.error(), status);
+    before_ = std::move(first).value();
+    const bool screen = !options_.batch && !options_.json && ::isatty(STDOUT_FILENO) == 1;
+    return screen ? OnScreen() : InBlocks();
+  }
+
+ private:
+  // Shows what the last look gave, also when it failed: then what was seen last, and why.
+  std::string Frame(size_t rows, bool screen) {
+    int status = 0;
+    auto now = Look(client_, &status);
+    std::string text;
+    if (!now) {
+      error_ = now.error().message;
+      text = Colored(fmt::format("{}; waiting for it to come back", error_), Color::kRed, colors_) + "\n";
+      if (screen && before_) text += "\nThe last seen of it:\n" + TopText(*before_, {}, rows > 3 ? rows - 3 : 1, false);
+      if (!screen) before_.reset();
+      return text;
+    }
+    error_.clear();
+    rates_ = RatesBetween(before_ ? &*before_ : nullptr, *now);
+    before_ = std::move(now).value();
+    return TopText(*before_, rates_, rows, colors_);
+  }
+
+  int OnScreen() {
+    Screen screen;
+    bool first = true;
+    for (uint64_t shown = 0; options_.count == 0 || shown < options_.count; ++shown) {
+      const size_t rows = SizeOf(STDOUT_FILENO).rows;
+      screen.Draw(first ? TopText(*before_, RatesBetween(nullptr, *before_), rows, colors_) : Frame(rows, true));
+      first = false;
+      const auto next = SteadyClock::now() + interval_;
+      for (auto now = SteadyClock::now(); now < next; now = SteadyClock::now()) {
+        const char key = screen.WaitForKey(next - now + std::chrono::milliseconds(1));
+        if (key == 'q' || key == 'Q') return kExitOk;
+        if (key == 0) break;  // time is up, or the terminal has another size: draw
+      }
+    }
+    return kExitOk;
+  }
+
+  int InBlocks() {
+    ExitOnInterrupt("", kExitOk);
+    for (uint64_t shown = 0; options_.count == 0 || shown < options_.count; ++shown) {
+      Pause(interval_);
+      const std::string text = Frame(0, false);
+      const double wall = std::chrono::duration<double>(Clock::System().WallNow()).count();
+      if (!options_.json) {
+        Print((shown > 0 ? "\n" : "") + text);
+      } else if (error_.empty()) {
+        PrintJsonLine(TopJson(*before_, rates_, wall));
+      } else {
+        PrintJsonLine({{"time", wall}, {"error", error_}});
+      }
+      if (std::fflush(stdout) != 0) return kExitFailed;
+    }
+    return kExitOk;
+  }
+
+  const CtlOptions& options_;
+  Client& client_;
+  const std::chrono::nanoseconds interval_;
+  const bool colors_;
+  std::optional<Sample> before_;
+  TopRates rates_;
+  std::string error_;  // why the last look failed
+};
+
+}  // namespace
+
+int RunTop(const CtlOptions& options, Client& client) { return Top(options, client).Run(); }
+
+}  // namespace glintfs::ctl
