@@ -49,6 +49,11 @@ constexpr size_t kFirstRead = 4096;
 constexpr unsigned char kTlsHandshake = 0x16;  // the first byte of a client that speaks TLS
 constexpr std::chrono::milliseconds kAcceptPause{200};  // when descriptors run out
 
+// GETs that wait for the source, which may hang: they go with those that change something.
+bool AsksTheSource(std::string_view path) {
+  return path == "/v1/source" || path == "/v1/doctor" || path.starts_with("/v2/images");
+}
+
 class Session;
 
 std::string_view View(boost::beast::string_view text) { return {text.data(), text.size()}; }
@@ -242,7 +247,8 @@ class Session : public std::enable_shared_from_this<Session> {
       return Write(std::move(*admission.refusal));
     }
     request.caller = std::move(admission.caller);
-    WorkQueue& workers = request.method == "GET" || head_ ? server_.readers : server_.writers;
+    const bool quick = (request.method == "GET" || head_) && !AsksTheSource(request.path);
+    WorkQueue& workers = quick ? server_.readers : server_.writers;
     workers.Post([self = shared_from_this(), request = std::move(request)]() mutable {
       HttpResponse response = self->server_.handler(request);
       asio::io_context& io = self->server_.io;

@@ -27,7 +27,6 @@ namespace {
 using Level = Finding::Level;
 using SteadyClock = std::chrono::steady_clock;
 
-constexpr Nanos kSourceLimit = std::chrono::seconds(10);
 constexpr Nanos kSlowSource = std::chrono::seconds(1);
 constexpr Nanos kSlowDisk = std::chrono::milliseconds(100);
 constexpr size_t kTestBytes = 1 << 20;
@@ -207,17 +206,19 @@ Finding Index(const CacheStats& cache) {
 
 // ---- Source
 
-Finding Source(Backend& backend) {
+Finding Source(Backend& backend, std::stop_token stop) {
   const auto start = SteadyClock::now();
-  const auto answer = AskSource(backend, kSourceLimit);
+  const auto answer = backend.Stat("", stop);
   const Nanos took = SteadyClock::now() - start;
-  if (!answer) {
-    const bool denied = answer.error().code == Errc::kAccessDenied;
-    return Fail("source", answer.error().message,
-                denied ? "Put good credentials where the old ones are; the manual page of the source names the places" : "Look at the store and at the URL of the mount");
-  }
-  if (!answer->empty()) return Fail("source", fmt::format("{} cannot be asked: {}", backend.source(), *answer), "Look at the store and the network; what is cached is served meanwhile");
-  const std::string text = fmt::format("{} answers, with our credentials, in {}", backend.source(), FormatDuration(took));
+  const std::string where = backend.source();
+  if (!answer && answer.error().code == Errc::kAccessDenied)
+    return Fail("source", fmt::format("{} refuses our credentials: {}", where, answer.error().message),
+                "Put good ones where the old ones are; the manual page of the source, glintfs-NAME(7), names the places");
+  // A source without a root to ask for still resolves names.
+  if (!answer && answer.error().code != Errc::kNotSupported)
+    return Fail("source", fmt::format("{}: {}", where, answer.error().ToString()),
+                "Look at the store and the network; what is cached is served meanwhile");
+  const std::string text = fmt::format("{} answers, with our credentials, in {}", where, FormatDuration(took));
   return took <= kSlowSource ? Ok("source", text) : Warn("source", text, "A slow store or network makes first reads slow");
 }
 
@@ -275,7 +276,8 @@ Finding BackgroundRequests(const DoctorPlaces& places) {
 
 }  // namespace
 
-std::vector<Finding> ExamineDaemon(const Options& options, Backend& backend, const ServiceStatus& status, const DoctorPlaces& places) {
+std::vector<Finding> ExamineDaemon(const Options& options, Backend& backend, const ServiceStatus& status, std::stop_token stop,
+                                   const DoctorPlaces& places) {
   const std::string& directory = options.cache.directory;
   std::vector<Finding> findings = {Kernel(), Passthrough(options, status), Privileges(options, places), Descriptors()};
   Mount(options, places, findings);
@@ -285,7 +287,7 @@ std::vector<Finding> ExamineDaemon(const Options& options, Backend& backend, con
   findings.push_back(Space(status.cache));
   findings.push_back(CacheWrite(directory));
   findings.push_back(Index(status.cache));
-  findings.push_back(Source(backend));
+  findings.push_back(Source(backend, std::move(stop)));
   findings.push_back(ClockFinding());
   return findings;
 }

@@ -2,6 +2,7 @@
 // the mount. Looks once, changes nothing but for a file without a name that is written in the cache directory.
 #pragma once
 
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -20,8 +21,8 @@ struct DoctorPlaces {
   std::string fuse_parameters = "/sys/module/fuse/parameters";
 };
 
-// Thread-safe. Blocks: on the disk, and on the source for at most some seconds.
-std::vector<Finding> ExamineDaemon(const Options& options, Backend& backend, const ServiceStatus& status,
+// Thread-safe. Blocks: on the disk, and on the source for as long as it may take to answer, or until `stop`.
+std::vector<Finding> ExamineDaemon(const Options& options, Backend& backend, const ServiceStatus& status, std::stop_token stop,
                                    const DoctorPlaces& places = {});
 
 }  // namespace glintfs

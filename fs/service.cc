@@ -61,7 +61,7 @@ Result<std::vector<SettingChange>> DaemonService::ChangeSettings(const std::map<
 Result<std::vector<SourceEntry>> DaemonService::SourceEntries(std::string_view) {
   return Error{Errc::kNotSupported, "not built yet"};
 }
-std::vector<Finding> DaemonService::Doctor() { return ExamineDaemon(options_, backend_, Status()); }
+std::vector<Finding> DaemonService::Doctor() { return ExamineDaemon(options_, backend_, Status(), stopping_.get_token()); }
 
 Result<void> DaemonService::Evict(std::string_view given) {
   const std::string name = cache_.OwnName(given);

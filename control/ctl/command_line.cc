@@ -202,8 +202,8 @@ void CheckTogether(const CtlOptions& options) {
   }
 }
 
-// "statsu" → "Did you mean status?". Empty when no argument looks like a misspelt command or option.
-std::string DidYouMean(const CLI::App& app, int argc, char** argv) {
+// "Unknown command statsu. Did you mean status? ". Empty when there is no such word.
+std::string UnknownWord(const CLI::App& app, int argc, char** argv) {
   std::vector<std::string> commands;
   const CLI::App* chosen = nullptr;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
@@ -219,10 +219,13 @@ std::string DidYouMean(const CLI::App& app, int argc, char** argv) {
     const std::string argument = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
     const bool option = argument.starts_with("--");
     if (!option && (chosen != nullptr || argument.starts_with("-"))) continue;
+    const CLI::Option* const before = i > 1 ? app.get_option_no_throw(argv[i - 1]) : nullptr;
+    if (before != nullptr && before->get_items_expected_max() > 0) continue;  // its value
     const auto& known = option ? options : commands;
     if (std::find(known.begin(), known.end(), argument) != known.end()) continue;
     const auto near = NearestNames(argument, known, 1);
-    if (!near.empty()) return fmt::format("Did you mean {}? ", near[0]);
+    return fmt::format("Unknown {} {}. {}", option ? "option" : "command", argument,
+                       near.empty() ? "" : fmt::format("Did you mean {}? ", near[0]));
   }
   return "";
 }
@@ -276,7 +279,9 @@ std::optional<int> ParseCommandLine(int argc, char** argv, CtlOptions& options) 
     app->exit(wanted);  // prints
     return kExitOk;
   } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "glintctl: {}. {}glintctl --help tells what there is.\n", error.what(), DidYouMean(*app, argc, argv));
+    const std::string unknown = UnknownWord(*app, argc, argv);
+    fmt::print(stderr, "glintctl: {}glintctl --help tells what there is\n",
+               unknown.empty() ? std::string(error.what()) + ". " : unknown);
     return kExitUsage;
   }
 }

@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -111,6 +112,7 @@ class Completer {
   }
 
   std::unique_ptr<Client> Connect() {
+    if (const char* const named = std::getenv("GLINTFS_CONTROL"); options_.socket.empty() && named != nullptr) options_.socket = named;
     if (options_.socket.empty()) {
       auto found = FindSocket(SocketDirectories());
       if (!found) return nullptr;

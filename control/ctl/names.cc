@@ -159,7 +159,7 @@ std::vector<std::string> NearestNames(std::string_view wanted, std::span<const s
   std::vector<std::pair<size_t, std::string>> near;
   for (const std::string& name : candidates) {
     if (name == wanted) continue;
-    const size_t allowed = std::max<size_t>(1, wanted.size() / 4);
+    const size_t allowed = std::clamp<size_t>(wanted.size() / 3, 1, 5);  // letters that differ
     const size_t longer = std::max(name.size(), wanted.size()), shorter = std::min(name.size(), wanted.size());
     if (LastPart(name) == LastPart(wanted)) near.emplace_back(0, name);
     else if (longer - shorter > allowed) continue;

@@ -56,8 +56,8 @@ class Top {
     std::string text;
     if (!now) {
       error_ = now.error().message;
-      text = Colored(fmt::format("{}; waiting for it to come back", error_), Color::kRed, colors_) + "\n";
-      if (screen && before_) text += "\nThe last seen of it:\n" + TopText(*before_, {}, rows > 3 ? rows - 3 : 1, false);
+      text = Colored("The daemon does not answer; waiting for it to come back.", Color::kRed, colors_) + "\n" + error_ + "\n";
+      if (screen && before_) text += "\nThe last seen of it:\n" + TopText(*before_, {}, rows > 4 ? rows - 4 : 1, false);
       if (!screen) before_.reset();
       return text;
     }

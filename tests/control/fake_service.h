@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "control/service.h"
@@ -35,6 +36,11 @@ class FakeService final : public Service {
     MutexLock lock(mu_);
     images_[image.info.id.name] = image;
   }
+  // Asked for `alias`, it answers with the image of another name.
+  void AddAlias(const std::string& alias, const ImageStatus& image) {
+    MutexLock lock(mu_);
+    images_[alias] = image;
+  }
   void AddQueued(const QueueEntry& entry) {
     MutexLock lock(mu_);
     queue_.push_back(entry);
@@ -51,11 +57,15 @@ class FakeService final : public Service {
     MutexLock lock(mu_);
     status_ = status;
   }
-  // Gives it the next sequence number.
-  void AddEvent(ServiceEvent event) {
+  // Gives it the next sequence number. `shown`: false keeps it back until the next one that is, and loses it then.
+  void AddEvent(ServiceEvent event, bool shown = true) {
     MutexLock lock(mu_);
-    event.sequence = events_.empty() ? 1 : events_.back().sequence + 1;
-    events_.push_back(std::move(event));
+    event.sequence = (events_.empty() ? 0 : events_.back().sequence) + 1 + std::exchange(kept_back_, shown ? 0 : kept_back_ + 1);
+    if (shown) events_.push_back(std::move(event));
+  }
+  int event_pages() {
+    MutexLock lock(mu_);
+    return event_pages_;
   }
   void LoseEvents() {  // all but the newest
     MutexLock lock(mu_);
@@ -77,7 +87,12 @@ class FakeService final : public Service {
     MutexLock lock(mu_);
     findings_ = std::move(findings);
   }
-  // While closed, QueueImage waits, like for a source that does not answer.
+  // Lets the daemon know less than it did: what a restart does.
+  void ForgetEvents() {
+    MutexLock lock(mu_);
+    events_.clear();
+  }
+  // While closed, QueueImage, SourceEntries and Doctor wait, like for a source that does not answer.
   void CloseGate() {
     MutexLock lock(mu_);
     gate_closed_ = true;
@@ -86,6 +101,11 @@ class FakeService final : public Service {
     MutexLock lock(mu_);
     gate_closed_ = false;
     gate_.NotifyAll();
+  }
+  // How often the list of images, one image, the queue or the activity was asked for.
+  int looks() {
+    MutexLock lock(mu_);
+    return looks_;
   }
   int waiting_at_gate() {
     MutexLock lock(mu_);
@@ -104,25 +124,27 @@ class FakeService final : public Service {
   }
   std::vector<ImageStatus> Images() override {
     MutexLock lock(mu_);
+    ++looks_;
     std::vector<ImageStatus> images;
     for (const auto& [name, image] : images_) images.push_back(image);
     return images;
   }
   std::optional<ImageStatus> Image(std::string_view name) override {
     MutexLock lock(mu_);
+    ++looks_;
     const auto it = images_.find(std::string(name));
     return it == images_.end() ? std::nullopt : std::optional<ImageStatus>(it->second);
   }
   std::vector<QueueEntry> Queue() override {
     MutexLock lock(mu_);
+    ++looks_;
     return queue_;
   }
   Result<void> QueueImage(std::string_view name, bool now) override {
     MutexLock lock(mu_);
-    ++waiting_;
-    while (gate_closed_) gate_.Wait(mu_);
-    --waiting_;
+    PassGate();
     GLINTFS_TRY(Note(now ? "queue now" : "queue", name));
+    if (source_.contains(std::string(name))) return Error{Errc::kIsDirectory, std::string(name) + " is a directory"};
     QueueEntry entry;
     entry.name = name;
     queue_.insert(now ? queue_.begin() : queue_.end(), entry);
@@ -182,6 +204,7 @@ class FakeService final : public Service {
   }
   EventPage Events(uint64_t sequence, size_t most) override {
     MutexLock lock(mu_);
+    ++event_pages_;
     EventPage page;
     for (const ServiceEvent& event : events_)
       if (event.sequence > sequence && page.events.size() < most) page.events.push_back(event);
@@ -192,6 +215,7 @@ class FakeService final : public Service {
   }
   Activity Current() override {
     MutexLock lock(mu_);
+    ++looks_;
     return activity_;
   }
   std::vector<SettingValue> Settings() override {
@@ -212,6 +236,7 @@ class FakeService final : public Service {
   }
   Result<std::vector<SourceEntry>> SourceEntries(std::string_view directory) override {
     MutexLock lock(mu_);
+    PassGate();
     GLINTFS_TRY(Note("list", directory));
     const auto it = source_.find(std::string(directory));
     if (it == source_.end()) return Error{Errc::kNotFound, "there is no " + std::string(directory)};
@@ -219,6 +244,7 @@ class FakeService final : public Service {
   }
   std::vector<Finding> Doctor() override {
     MutexLock lock(mu_);
+    PassGate();
     return findings_;
   }
 
@@ -247,6 +273,11 @@ class FakeService final : public Service {
   }
 
  private:
+  void PassGate() REQUIRES(mu_) {
+    ++waiting_;
+    while (gate_closed_) gate_.Wait(mu_);
+    --waiting_;
+  }
   Result<void> Note(std::string_view what, std::string_view name) REQUIRES(mu_) {
     calls_.push_back(std::string(what) + " " + std::string(name));
     const auto it = failures_.find(std::string(name));
@@ -258,6 +289,7 @@ class FakeService final : public Service {
   CondVar gate_;
   bool gate_closed_ GUARDED_BY(mu_) = false;
   int waiting_ GUARDED_BY(mu_) = 0;
+  int looks_ GUARDED_BY(mu_) = 0;
   ServiceStatus status_ GUARDED_BY(mu_);
   std::map<std::string, ImageStatus> images_ GUARDED_BY(mu_);
   std::vector<QueueEntry> queue_ GUARDED_BY(mu_);
@@ -265,6 +297,8 @@ class FakeService final : public Service {
   std::multimap<std::string, ImageInfo> named_ GUARDED_BY(mu_);
   std::vector<std::string> calls_ GUARDED_BY(mu_);
   std::vector<ServiceEvent> events_ GUARDED_BY(mu_);
+  uint64_t kept_back_ GUARDED_BY(mu_) = 0;
+  int event_pages_ GUARDED_BY(mu_) = 0;
   Activity activity_ GUARDED_BY(mu_);
   std::vector<SettingValue> settings_ GUARDED_BY(mu_);
   std::map<std::string, std::vector<SourceEntry>> source_ GUARDED_BY(mu_);

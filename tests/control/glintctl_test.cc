@@ -5,41 +5,12 @@
 
 #include <fstream>
 
-#include "tests/control/control_test.h"
-#include "tests/control/subprocess.h"
-#include "tests/support/wait.h"
+#include "tests/control/ctl_test.h"
 
 namespace glintfs::testing {
 namespace {
 
 using nlohmann::json;
-
-class GlintctlTest : public ControlTest {
- protected:
-  void SetUp() override {
-    StartServer();
-    service_.AddImage(MakeImage("dir/a.img", 4 << 20, ImageState::kPartial, 1 << 20));
-    service_.AddImage(MakeImage("b.img", 2000, ImageState::kVerified, 2000));
-  }
-  std::vector<std::string> Command(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {GLINTCTL, "-s", path()});
-    return arguments;
-  }
-  ProcessResult Ctl(const std::vector<std::string>& arguments) { return Execute(Command(arguments)); }
-  // Runs it with --json and parses what it says.
-  json CtlJson(std::vector<std::string> arguments, int code = 0) {
-    arguments.push_back("--json");
-    const ProcessResult result = Ctl(arguments);
-    EXPECT_EQ(result.code, code) << result.err;
-    json parsed = json::parse(result.out, nullptr, false);
-    EXPECT_TRUE(parsed.is_object()) << result.out;
-    return parsed;
-  }
-  // What a search for the socket sees.
-  std::map<std::string, std::string> OnlyIn(const std::string& directory) {
-    return {{"GLINTFS_RUNTIME_DIR", directory}};
-  }
-};
 
 TEST_F(GlintctlTest, Status) {
   ServiceStatus status;
@@ -231,7 +202,7 @@ TEST_F(GlintctlWaitTest, EndsWhenTheImageIsCached) {
 
 TEST_F(GlintctlWaitTest, DrawsABarOnATerminal) {
   SetImage(2 << 20, ImageState::kPartial);
-  Subprocess ctl(Command({"cache", "--wait", "w.img"}), {{}, true});
+  Subprocess ctl(Command({"cache", "--wait", "w.img"}), OnTerminal());
   ASSERT_TRUE(WaitFor([&] { return ctl.ErrorSoFar().find("w.img  [=====") != std::string::npos; }))
       << ctl.ErrorSoFar();
   SetImage(4 << 20, ImageState::kVerified);
@@ -256,7 +227,7 @@ TEST_F(GlintctlWaitTest, TimesOut) {
 }
 
 TEST_F(GlintctlWaitTest, ShowsWhyItIsTriedAgain) {
-  Subprocess ctl(Command({"cache", "--wait", "w.img"}), {{}, true});
+  Subprocess ctl(Command({"cache", "--wait", "w.img"}), OnTerminal());
   ASSERT_TRUE(WaitForCall());
   service_.RemoveQueued("w.img");
   QueueEntry failed;

@@ -1,0 +1,23 @@
+# bash completion for glintctl: the program itself knows what can follow (glintctl __complete WORD…).
+_glintctl() {
+  # bash takes '=' and ':' for ends of words; what belongs together is put together again.
+  local words=() word i line quote=
+  for ((i = 1; i <= COMP_CWORD; i++)); do
+    word=${COMP_WORDS[i]//\\/}
+    if ((${#words[@]})) && [[ $word == [=:]* || ${words[-1]} == *[=:] ]]; then words[-1]+=$word; else words+=("$word"); fi
+  done
+  [[ $word == [=:] ]] && word=
+  [[ $word == [\"\']* ]] && quote=${word:0:1} word=${word:1} words[-1]=${words[-1]/"$quote"/}
+  local before=${words[-1]%"$word"}  # stays on the line; what is offered goes after it
+  COMPREPLY=()
+  case ${words[-2]-} in
+    -F | --from-file) compopt -o default; return ;;
+  esac
+  while IFS= read -r line; do
+    line=${line#"$before"}
+    [[ $line == *[/=] ]] && compopt -o nospace
+    [[ $quote ]] || printf -v line %q "$line"
+    COMPREPLY+=("$line")
+  done < <(command "${COMP_WORDS[0]}" __complete "${words[@]}" 2>/dev/null)
+}
+complete -F _glintctl glintctl
