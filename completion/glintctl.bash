@@ -10,9 +10,10 @@ _glintctl() {
   [[ $word == [\"\']* ]] && quote=${word:0:1} word=${word:1} words[-1]=${words[-1]/"$quote"/}
   local before=${words[-1]%"$word"}  # stays on the line; what is offered goes after it
   COMPREPLY=()
-  case ${words[-2]-} in
-    -F | --from-file) compopt -o default; return ;;
-  esac
+  if ((${#words[@]} > 1)) && [[ ${words[-2]} == -F || ${words[-2]} == --from-file ]]; then
+    compopt -o default
+    return
+  fi
   while IFS= read -r line; do
     line=${line#"$before"}
     [[ $line == *[/=] ]] && compopt -o nospace

@@ -70,12 +70,21 @@ constexpr std::string_view kDescription =
     "asks a running\n.BR glintfs (8)\ndaemon through its control socket what it caches, and tells it what to cache, "
     "keep and "
     "remove.\nAn image is named as below the mount, with slashes: \\fIdir/disk.img\\fR.\n"
-    "Progress and errors go to standard error, results to standard output.\n";
+    "Progress and errors go to standard error, results to standard output. What is wrong is one line: \\fBglintctl:\\fR subject: what. "
+    "What to do next.\n";
 
 constexpr std::string_view kExamples =
     ".nf\n"
     "glintctl status\n"
     "glintctl cache \\-\\-wait debian\\-12.qcow2 && echo cached\n"
+    "glintctl cache \\-\\-match 'release/**/*.qcow2' \\-\\-background\n"
+    "glintctl cache \\-\\-from\\-file images.txt \\-\\-wait \\-\\-timeout 2h\n"
+    "glintctl cache \\-\\-now urgent.img\n"
+    "glintctl events \\-\\-type filled,error \\-\\-json\n"
+    "glintctl verify \\-\\-all\n"
+    "glintctl set max_size=200Gi fill_rate=50Mi\n"
+    "glintctl top \\-d 5s\n"
+    "glintctl doctor\n"
     "glintctl prune \\-\\-to 5G \\-\\-dry\\-run\n"
     "glintctl list \\-\\-json | jq \\-r '.images[] | select(.state == \"partial\") | .name'\n"
     ".fi\n";
@@ -95,10 +104,17 @@ std::string ManPage(const CLI::App& app, std::string_view version) {
   for (const ExitCodeText& exit : ExitCodes()) {
     text += fmt::format(".TP\n.B {}\n{}.\n", static_cast<int>(exit.code), Roff(exit.meaning));
   }
+  text += ".SS Situations\nThe code, and the status of the daemon's answer where there is one.\n";
+  for (const Situation& situation : Situations()) {
+    if (situation.code < 0) continue;
+    const std::string answer = situation.status > 0 ? fmt::format(" (HTTP {})", situation.status) : "";
+    text += fmt::format(".TP\n.B {}\n{}: {}{}.\n", situation.code, Roff(situation.name), Roff(situation.when), answer);
+  }
   text += ".SH ENVIRONMENT\n.TP\n.B GLINTFS_CONTROL\nThe control socket, as with \\fB\\-s\\fR.\n";
   text += ".TP\n.BR GLINTFS_URL \", \" GLINTFS_TOKEN_FILE \", \" GLINTFS_CA_FILE\nA daemon over TCP, as with \\fB\\-\\-url\\fR, "
           "\\fB\\-\\-token\\-file\\fR, \\fB\\-\\-ca\\-file\\fR.\n";
   text += ".TP\n.B GLINTFS_RUNTIME_DIR\nWhere to look for sockets instead of \\fI/run/glintfs\\fR.\n";
+  text += ".TP\n.B NO_COLOR\nIf not empty, no colours unless \\fB\\-\\-color=always\\fR.\n";
   text += fmt::format(".SH EXAMPLES\n{}", kExamples);
   text += ".SH SEE ALSO\n.BR glintfs (8)\n";
   return text;

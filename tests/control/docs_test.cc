@@ -49,5 +49,16 @@ TEST(ControlApiDocumentTest, ListsTheExitCodes) {
   }
 }
 
+TEST(ControlApiDocumentTest, ListsEverySituation) {
+  const std::string document = Document();
+  const auto cell = [](int number, int none) { return number == none ? std::string("–") : std::to_string(number); };
+  for (const ctl::Situation& situation : ctl::Situations()) {
+    const std::string step = situation.next_step.empty() ? "–" : std::string(situation.next_step);
+    const std::string row = "| " + std::string(situation.name) + " | " + cell(situation.status, 0) + " | " + cell(situation.code, -1) + " | " +
+                            std::string(situation.when) + " | " + step + " |";
+    EXPECT_NE(document.find(row), std::string::npos) << row;
+  }
+}
+
 }  // namespace
 }  // namespace glintfs::testing

@@ -56,7 +56,10 @@ std::vector<std::string> Environment(const std::map<std::string, std::string>& a
   for (const char* name : {"ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"}) {
     if (const char* const value = std::getenv(name)) all.push_back(std::string(name) + "=" + value);
   }
-  for (const auto& [name, value] : added) all.push_back(name + "=" + value);
+  for (const auto& [name, value] : added) {
+    std::erase_if(all, [&](const std::string& variable) { return variable.starts_with(name + "="); });
+    all.push_back(name + "=" + value);
+  }
   return all;
 }
 
