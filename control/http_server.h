@@ -6,7 +6,8 @@
 //   "ctl-auth": whom the authorizer         worker threads: handler  (may block)
 //   cannot judge at once
 //
-// GET has workers of its own, so that a status answers while every PUT waits for a dead source.
+// GET has workers of its own, so that a status answers while every PUT waits for a dead source; a GET that asks the source itself is
+// with the PUTs.
 // A request that is malformed, too large or too slow is answered with 400, 413, 431 or 408 and its connection is
 // closed. Requests on one connection are answered in order (pipelining); a slow client delays nobody else.
 #pragma once

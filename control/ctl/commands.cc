@@ -123,7 +123,18 @@ int List(const CtlOptions& options, Client& client) {
 int Pins(const CtlOptions& options, Client& client) {
   CtlOptions pinned = options;
   pinned.states = {"pinned"};
-  return List(pinned, client);
+  if (options.sort.empty()) pinned.sort = "name";
+  const int code = List(pinned, client);
+  if (code != kExitOk || options.json || options.quiet) return code;
+  // A pin may be there before anything of its image is; the daemon tells how many there are.
+  const auto status = Get(client, "/v1/status");
+  const auto images = Get(client, "/v1/images");
+  if (!status || !images) return code;
+  uint64_t shown = 0;
+  for (const json& image : Part(*images, "images")) shown += Flag(image, "pinned") ? 1 : 0;
+  const uint64_t all = Count(Part(*status, "images"), "pinned");
+  if (all > shown) fmt::print("{} more {} pinned of which nothing is cached yet\n", all - shown, all - shown == 1 ? "is" : "are");
+  return code;
 }
 
 int Show(const CtlOptions& options, Client& client) {

@@ -93,7 +93,7 @@ std::string Advisor::ForBusy(const std::string& name) {
     text = fmt::format("It is open {} times", Count(*image, "open_count"));
     if (!mountpoint.empty()) text += fmt::format("; by whom: lsof '{}/{}'", mountpoint, Printable(name));
   }
-  if (Flag(*image, "pinned")) text += (text.empty() ? "" : ". ") + fmt::format("Unpin it first: glintctl unpin '{}'", Printable(name));
+  if (Flag(*image, "pinned")) text += (text.empty() ? "" : ". ") + fmt::format("It is pinned: glintctl unpin '{}'", Printable(name));
   return text;
 }
 
@@ -110,7 +110,7 @@ std::string Advisor::For(int http_status, const std::string& name) {
     case 409: return ForBusy(name);
     case 500:
     case 502: return "glintctl doctor looks for the reason";
-    case 501: return "Give whole names instead";
+    case 501: return options_.command == "cache" ? "Give whole names instead" : "";
     case 503: return "glintctl status tells since when the source is away; try again later";
     case 507: return "Make room: glintctl prune, glintctl unpin, or glintctl set max_size=SIZE";
     default: return "";

@@ -120,10 +120,24 @@ TEST_F(GlintctlOperateTest, ListOfPinsAndStatesAndSorted) {
   service_.AddImage(pinned);
   EXPECT_EQ(CtlJson({"pins"})["images"][0]["name"], "p.img");
   EXPECT_EQ(CtlJson({"pins"})["images"].size(), 1u);
+  ServiceStatus status;
+  status.cache.pinned = 3;
+  service_.SetStatus(status);
+  EXPECT_NE(Ctl({"pins"}).out.find("2 more are pinned of which nothing is cached yet\n"), std::string::npos);
   EXPECT_EQ(CtlJson({"list", "--state", "partial,verified"})["images"].size(), 2u);
   EXPECT_EQ(CtlJson({"list", "--sort", "size"})["images"][0]["name"], "p.img");
   EXPECT_EQ(CtlJson({"list", "--sort", "name"})["images"][0]["name"], "b.img");
   EXPECT_EQ(Ctl({"list", "--state", "no"}).code, 2);
+}
+
+TEST_F(GlintctlOperateTest, APinnedImageSaysHowToGoOn) {
+  ImageStatus pinned = MakeImage("p.img", 1000, ImageState::kComplete, 1000);
+  pinned.pinned = true;
+  service_.AddImage(pinned);
+  service_.FailNext("p.img", Errc::kBusy);
+  const ProcessResult result = Ctl({"evict", "p.img"});
+  EXPECT_EQ(result.code, 5);
+  EXPECT_EQ(result.err, "glintctl: p.img: busy: p.img. It is pinned: glintctl unpin 'p.img'\n");
 }
 
 TEST_F(GlintctlOperateTest, DoctorTellsWhatTheDaemonFound) {
