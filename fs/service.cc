@@ -50,8 +50,6 @@ Result<void> DaemonService::QueueImage(std::string_view name, bool /*now*/) {
 
 Result<void> DaemonService::CancelFill(std::string_view name) { return cache_.Dequeue(cache_.OwnName(name)); }
 
-Result<void> DaemonService::Scrub(std::string_view) { return Error{Errc::kNotSupported, "not built yet"}; }
-uint64_t DaemonService::ScrubAll() { return 0; }
 EventPage DaemonService::Events(uint64_t, size_t) { return {}; }
 Activity DaemonService::Current() { return {}; }
 std::vector<SettingValue> DaemonService::Settings() { return {}; }

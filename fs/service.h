@@ -40,8 +40,8 @@ class DaemonService final : public Service {
     return cache_.SetPinned(cache_.OwnName(name), pinned);
   }
 
-  Result<void> Scrub(std::string_view name) override;
-  uint64_t ScrubAll() override;
+  Result<void> Scrub(std::string_view name) override { return cache_.Scrub(cache_.OwnName(name)); }
+  uint64_t ScrubAll() override { return cache_.ScrubAll(); }
   EventPage Events(uint64_t sequence, size_t most) override;
   Activity Current() override;
   std::vector<SettingValue> Settings() override;

@@ -20,6 +20,9 @@ class File {
 
   // Reads exactly buffer.size() bytes at `offset`; kIo on a short file.
   virtual Result<void> ReadAt(std::span<std::byte> buffer, uint64_t offset) const = 0;
+  // The same from the disk itself and not from memory, as far as the system can: what readers have in memory stays there, and
+  // what is read here does not go there. Slower.
+  virtual Result<void> ReadFromDisk(std::span<std::byte> buffer, uint64_t offset) const { return ReadAt(buffer, offset); }
   virtual Result<void> WriteAt(std::span<const std::byte> data, uint64_t offset) = 0;
   // fdatasync: what was written before the call survives a power loss after it.
   virtual Result<void> Sync() = 0;

@@ -71,13 +71,18 @@ void Budget::Remove(RowId row) {
   evicted_.NotifyAll();
 }
 
-bool Budget::Acquire(RowId row) {
+bool Budget::Acquire(RowId row, bool touch) {
   MutexLock lock(mu_);
   Item* item = FindLocked(row);
   if (item == nullptr || item->evicting) return false;
   ++item->users;
-  item->unlink();
+  if (touch) item->unlink();
   return true;
+}
+
+void Budget::Touch(RowId row) {
+  MutexLock lock(mu_);
+  if (Item* item = FindLocked(row); item != nullptr && item->users > 0) item->unlink();
 }
 
 void Budget::Release(RowId row) {
@@ -85,7 +90,7 @@ void Budget::Release(RowId row) {
   Item* item = FindLocked(row);
   if (item == nullptr) return;
   assert(item->users > 0);
-  if (--item->users == 0 && !item->pinned) lru_.push_back(*item);
+  if (--item->users == 0 && !item->pinned && !item->is_linked()) lru_.push_back(*item);
 }
 
 void Budget::SetPinned(RowId row, bool pinned) {
@@ -140,6 +145,7 @@ std::vector<Budget::Victim> Budget::ChooseLocked(uint64_t target, uint64_t must,
   uint64_t left = used_ - evicting_;
   for (const Item& item : lru_) {
     if (left <= target) break;
+    if (item.users > 0) continue;
     victims.push_back({item.row, item.bytes});
     left -= item.bytes;
   }

@@ -53,8 +53,10 @@ class Budget {
   void Remove(RowId row);
 
   // In use: not a victim. Counted. False when the row is unknown or already chosen as a victim.
-  bool Acquire(RowId row);
+  // `touch` false: it keeps its place among the least recently used ones, unless somebody else uses or touches it too.
+  bool Acquire(RowId row, bool touch = true);
   void Release(RowId row);  // the last one makes it most recently used
+  void Touch(RowId row);    // in use for a reader after all: the last Release makes it most recently used. REQUIRES: in use
   void SetPinned(RowId row, bool pinned);
 
   // Takes `bytes` for `row`, before they are written. When there is no room, chooses victims and passes them to `evict`
@@ -100,7 +102,8 @@ class Budget {
   uint64_t reserved_ GUARDED_BY(mu_) = 0;
   uint64_t evicting_ GUARDED_BY(mu_) = 0;  // bytes of victims whose files are being removed
   std::unordered_map<RowId, std::unique_ptr<Item>> items_ GUARDED_BY(mu_);
-  Lru lru_ GUARDED_BY(mu_);  // unused, unpinned, not evicting; least recently used first
+  // Least recently used first; unpinned, not evicting, and unused but for those that were acquired without a touch.
+  Lru lru_ GUARDED_BY(mu_);
 };
 
 }  // namespace glintfs

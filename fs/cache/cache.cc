@@ -72,6 +72,7 @@ Result<std::shared_ptr<CachedImage>> CacheImpl::OpenImage(const ImageInfo& info)
   Error error;
   auto image = Use(info, error);
   if (!image) return error;
+  budget_.Touch(image->row());  // a scrub may be what has it in use so far
   const bool hit = image->progress().chunks_present > 0;
   {
     MutexLock lock(mu_);
@@ -90,7 +91,7 @@ std::shared_ptr<CachedImage> CacheImpl::Handle(std::shared_ptr<CachedImage> imag
   });
 }
 
-std::shared_ptr<CachedImage> CacheImpl::Use(const ImageInfo& info, Error& error) {
+std::shared_ptr<CachedImage> CacheImpl::Use(const ImageInfo& info, Error& error, bool touch) {
   ImageRow row;
   bool stored = false;
   for (;;) {
@@ -123,7 +124,7 @@ std::shared_ptr<CachedImage> CacheImpl::Use(const ImageInfo& info, Error& error)
       budget_.Add(row.row, 0, is_protected, true);
       break;
     }
-    if (budget_.Acquire(row.row)) break;
+    if (budget_.Acquire(row.row, touch)) break;
     // It is being evicted: the entry goes in a moment, and a new one takes its place.
     MutexLock lock(mu_);
     if (Entry* entry = table_.Find(row.row)) entry->loading = false;

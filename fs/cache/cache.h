@@ -148,6 +148,10 @@ class Cache {
   virtual Result<void> SetPinned(std::string_view name, bool pinned) = 0;
   virtual bool IsPinned(std::string_view name) = 0;
 
+  // Has what is cached of it read from disk and compared, soon: see ImageStatus::scrub. kNotFound: nothing is.
+  virtual Result<void> Scrub(std::string_view name) = 0;
+  virtual uint64_t ScrubAll() = 0;  // how many images
+
   // The queue of images to be cached on request. Durable when the call returns. Enqueueing what is complete does nothing.
   virtual Result<void> Enqueue(const ImageInfo& info) = 0;
   virtual Result<void> Dequeue(std::string_view name) = 0;  // kNotFound when not queued

@@ -55,6 +55,7 @@ void CacheImpl::AddLive(ImageStatus& s, const std::shared_ptr<CachedImage>& live
     complete = progress.complete;
   }
   s.disk_bytes = budget_.BytesOf(s.row);
+  s.scrub = scrubber_->StatusOf(s.info.id);
   if (s.state == ImageState::kVerified && !complete) s.state = ImageState::kAbsent;
   if (s.state == ImageState::kAbsent)
     s.state = complete ? ImageState::kComplete : s.chunks_present > 0 ? ImageState::kPartial : ImageState::kAbsent;
@@ -164,6 +165,7 @@ CacheStats CacheImpl::Stats() {
 PruneResult CacheImpl::RemoveImages(const std::vector<RowId>& rows, Reason reason) {
   PruneResult result;
   IndexBatch batch;
+  std::vector<std::string> fetch_anew;  // a scrub found them bad
   for (const RowId row : rows) {
     ImageRow gone;
     {
@@ -205,6 +207,8 @@ PruneResult CacheImpl::RemoveImages(const std::vector<RowId>& rows, Reason reaso
                 "when it is read", gone.info.id.name);
         break;
     }
+    const bool scrubbed = scrubber_ != nullptr && scrubber_->OnRemoved(gone.info.id);
+    if (scrubbed && reason == Reason::kDamaged && !gone.superseded) fetch_anew.push_back(gone.info.id.name);
     Announce(Event::kRemoved, gone.info);
   }
   const std::vector<RowId> removed = batch.remove_images;
@@ -213,6 +217,9 @@ PruneResult CacheImpl::RemoveImages(const std::vector<RowId>& rows, Reason reaso
   // Last: until then nobody gets the room. A power loss may bring an unlinked file back; without its row it is a leftover, but
   // with it, and beside what took its place, the cache would start over its limit.
   for (const RowId row : removed) budget_.Remove(row);
+  for (const std::string& name : fetch_anew) {
+    if (auto added = queue_->Add(name); !added) LogWarn("{}: cannot be queued to be fetched anew: {}", name, added.error().message);
+  }
   return result;
 }
 

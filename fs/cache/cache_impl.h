@@ -5,6 +5,7 @@
 //   cache_sealed.cc complete images that are read past this process
 //   cache_host.cc   what CachedImage asks (ImageHost): room, files, fill retries, checksums
 //   cache_admin.cc  what operators ask: evict, prune, clean, queue, pins, figures
+//   cache_scrub.cc  images reread from disk on request
 //   janitor.cc      the clock-driven part: checkpoints, limits, cleaning, retries
 #pragma once
 
@@ -22,6 +23,7 @@
 #include "fs/cache/image_host.h"
 #include "fs/cache/image_table.h"
 #include "fs/cache/index.h"
+#include "fs/cache/scrubber.h"
 #include "fs/cache/sealed_image.h"
 #include "fs/cache/verifier.h"
 
@@ -29,9 +31,6 @@ namespace glintfs {
 
 // Does this error of Storage::Open mean that the data file is missing or not what it was? If not, it is to be left alone.
 inline bool TellsOfTheFile(Errc code) { return code == Errc::kNotFound || code == Errc::kCorrupt; }
-
-// The key of promised rows.
-std::string RowKey(const ImageId& id);
 
 class CacheImpl final : public Cache, public ImageHost {
  public:
@@ -64,6 +63,8 @@ class CacheImpl final : public Cache, public ImageHost {
   PruneResult Clean() override;
   Result<void> SetPinned(std::string_view name, bool pinned) override;
   bool IsPinned(std::string_view name) override;
+  Result<void> Scrub(std::string_view name) override;
+  uint64_t ScrubAll() override;
   Result<void> Enqueue(const ImageInfo& info) override;
   Result<void> Dequeue(std::string_view name) override { return queue_->Remove(name); }
   void ClearQueue() override { queue_->Clear(); }
@@ -116,7 +117,7 @@ class CacheImpl final : public Cache, public ImageHost {
   void Sweep(RowId below);
 
   // Opening (cache.cc)
-  std::shared_ptr<CachedImage> Use(const ImageInfo& info, Error& error);
+  std::shared_ptr<CachedImage> Use(const ImageInfo& info, Error& error, bool touch = true);
   std::shared_ptr<CachedImage> Load(const ImageRow& row, bool stored);
   std::shared_ptr<CachedImage> Handle(std::shared_ptr<CachedImage> image);
   Entry& AddEntryLocked(const ImageInfo& info, RowId row) REQUIRES(mu_);
@@ -140,6 +141,10 @@ class CacheImpl final : public Cache, public ImageHost {
   Result<void> EvictVersion(RowId row, std::string_view name);
   bool ProtectedLocked(std::string_view name) const REQUIRES(mu_);
   void UpdateProtection(std::string_view name);
+
+  // Scrubbing (cache_scrub.cc)
+  Result<std::shared_ptr<CachedImage>> UseForScrub(const ImageInfo& info);
+  std::optional<Checksum> ChecksumForScrub(const ImageInfo& info, std::stop_token stop);
 
   // Verification (cache_host.cc)
   std::optional<Checksum> FindChecksum(CachedImage& image, std::stop_token stop);
@@ -167,6 +172,7 @@ class CacheImpl final : public Cache, public ImageHost {
   std::unique_ptr<Index> index_;
   std::unique_ptr<FetchQueue> fetches_;
   std::unique_ptr<Verifier> verifier_;
+  std::unique_ptr<Scrubber> scrubber_;
   std::unique_ptr<CacheQueue> queue_;
 
   std::atomic<uint64_t> max_size_, fill_rate_;  // copies from limits_, for calls under an image's lock

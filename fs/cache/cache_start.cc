@@ -77,6 +77,13 @@ void CacheImpl::StartWorkers(std::vector<QueueRow> queue) {
       .find_checksum = [this](CachedImage& image, std::stop_token stop) { return FindChecksum(image, stop); },
       .passed = [this](CachedImage& image) { VerifyPassed(image); },
       .failed = [this](CachedImage& image, std::string message) { VerifyFailed(image, message); }});
+  scrubber_ = std::make_unique<Scrubber>(
+      Scrubber::Callbacks{
+          .use = [this](const ImageInfo& info) { return UseForScrub(info); },
+          .find_checksum = [this](const ImageInfo& info, std::stop_token stop) { return ChecksumForScrub(info, stop); },
+          .passed = [this](CachedImage& image) { VerifyPassed(image); },
+          .failed = [this](CachedImage& image, std::string message) { VerifyFailed(image, message); }},
+      clock_);
   queue_ = std::make_unique<CacheQueue>(
       CacheQueue::Callbacks{
           .store = [this](IndexBatch batch) { return index_->Apply(std::move(batch)); },
@@ -110,6 +117,7 @@ CacheImpl::~CacheImpl() {
   }
   queue_->Stop();
   verifier_->Stop();
+  scrubber_->Stop();
   std::vector<std::shared_ptr<CachedImage>> live;
   std::unordered_map<RowId, Retry> retries;
   {
@@ -130,6 +138,7 @@ CacheImpl::~CacheImpl() {
   janitor_wake_.NotifyAll();
   janitor_.Join();  // writes the last checkpoint
   verifier_.reset();
+  scrubber_.reset();
   CloseIndex();
 }
 

@@ -316,25 +316,22 @@ CachedImage::Progress CachedImage::progress() {
 void CachedImage::CheckRange(uint64_t offset, uint64_t length) {
   if (length == 0 || offset >= info_.size) return;
   const uint64_t last = (std::min(info_.size, offset + length) - 1) / chunk_size_;
-  for (uint64_t chunk = offset / chunk_size_; chunk <= last; ++chunk) CheckChunk(chunk);
-}
-
-bool CachedImage::CheckChunk(uint64_t chunk) {
   std::vector<std::byte> buffer;
-  return ReadChecked(chunk, buffer);
+  for (uint64_t chunk = offset / chunk_size_; chunk <= last; ++chunk) ReadChecked(chunk, buffer);
 }
 
-bool CachedImage::ReadChecked(uint64_t chunk, std::vector<std::byte>& buffer) {
+CachedImage::Check CachedImage::CheckChunk(uint64_t chunk, std::vector<std::byte>& buffer, bool from_disk) {
   std::shared_ptr<File> file;
   uint64_t want;
   {
     MutexLock lock(mu_);
-    if (!present_.Has(chunk)) return false;
+    if (!present_.Has(chunk)) return Check::kAbsent;
     file = file_;
     want = hashes_[chunk];
   }
   buffer.resize(ChunkLength(chunk));
-  const auto read = file->ReadAt(buffer, chunk * chunk_size_);
+  const uint64_t offset = chunk * chunk_size_;
+  const auto read = from_disk ? file->ReadFromDisk(buffer, offset) : file->ReadAt(buffer, offset);
   const bool good = read && HashChunk(buffer) == want;
   bool report = false, dropped = false;
   {
@@ -352,7 +349,22 @@ bool CachedImage::ReadChecked(uint64_t chunk, std::vector<std::byte>& buffer) {
   }
   if (dropped) host_.OnDropped(row_);
   if (report) host_.OnDirty(shared_from_this());
-  return good;
+  return good ? Check::kGood : Check::kBad;
+}
+
+bool CachedImage::IsPresent(uint64_t chunk) {
+  MutexLock lock(mu_);
+  return present_.Has(chunk);
+}
+
+bool CachedImage::IsInFlight(uint64_t chunk) {
+  MutexLock lock(mu_);
+  return in_flight_.Find(chunk) != nullptr || std::find(storing_.begin(), storing_.end(), chunk) != storing_.end();
+}
+
+uint64_t CachedImage::NextPresent(uint64_t from) {
+  MutexLock lock(mu_);
+  return present_.FirstPresent(from, chunks_);
 }
 
 void CachedImage::CheckIfSuspect(uint64_t chunk) {
@@ -360,7 +372,8 @@ void CachedImage::CheckIfSuspect(uint64_t chunk) {
     MutexLock lock(mu_);
     if (!suspect_.Has(chunk)) return;
   }
-  CheckChunk(chunk);
+  std::vector<std::byte> buffer;
+  ReadChecked(chunk, buffer);
 }
 
 bool CachedImage::Seal() {

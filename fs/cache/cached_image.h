@@ -104,6 +104,9 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   bool Seal();
   // The data file could not be opened this time: nothing is read from it, and nothing of it changes. For who loads the image.
   void LeaveFileAlone() { file_left_alone_ = sealed_ = true; }
+  bool file_left_alone() const { return file_left_alone_; }
+  // Its file is not to be written any more, for the kernel reads it by itself or did so.
+  bool sealed() const { return sealed_; }
 
   // What the next checkpoint has to store. Take it, sync `file`, then commit; give it back if that failed.
   struct Dirty {
@@ -120,7 +123,19 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   // Chunks from `from` on that are present without a gap; reads them into `buffer` for the verifier.
   uint64_t PresentRun(uint64_t from);
   // Reads a chunk and checks it against its hash; false when it was bad (it is absent then) or not present.
-  bool ReadChecked(uint64_t chunk, std::vector<std::byte>& buffer);
+  bool ReadChecked(uint64_t chunk, std::vector<std::byte>& buffer) {
+    return CheckChunk(chunk, buffer, false) == Check::kGood;
+  }
+  // The same from the disk itself, past the page cache.
+  enum class Check { kGood, kBad, kAbsent };
+  Check CheckOnDisk(uint64_t chunk, std::vector<std::byte>& buffer) { return CheckChunk(chunk, buffer, true); }
+
+  // As Read, but for who repairs: it starts no fill and no readahead, and is neither hit nor miss.
+  void Refetch(std::unique_ptr<ReadOp> op) { Advance(std::move(op), false); }
+  bool IsPresent(uint64_t chunk);
+  bool IsInFlight(uint64_t chunk);
+  // The first present chunk from `from` on; chunks() when there is none.
+  uint64_t NextPresent(uint64_t from);
 
   struct Progress {
     uint64_t chunks_present = 0;
@@ -189,7 +204,7 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   Result<std::shared_ptr<File>> EnsureFile();
   void EndFlight(const std::shared_ptr<Flight>& flight, const Result<void>& result);
   bool AdaptFillLocked(uint64_t bytes) REQUIRES(mu_);
-  bool CheckChunk(uint64_t chunk);
+  Check CheckChunk(uint64_t chunk, std::vector<std::byte>& buffer, bool from_disk);
 
   uint64_t ChunkLength(uint64_t chunk) const;
   uint64_t DiskBytes(uint64_t length) const { return (length + 4095) / 4096 * 4096; }

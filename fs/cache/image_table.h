@@ -16,6 +16,9 @@ namespace glintfs {
 
 class CachedImage;
 
+// What names an image, as one text.
+std::string RowKey(const ImageId& id);
+
 struct Entry {
   ImageRow row;
   std::weak_ptr<CachedImage> live;  // set while the image is in use

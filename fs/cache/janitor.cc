@@ -181,6 +181,7 @@ void CacheImpl::NoteCheckpointed(const std::shared_ptr<CachedImage>& image) {
   }
   AnnounceSealed(image->row());
   if (!completed) return;
+  scrubber_->OnCompleted(image->info().id);
   if (verify) verifier_->Consider(image);  // keeps it until the verdict, though nobody else may use it any more
   if (recheck) verifier_->Recheck(image);
   LogInfo("{}: complete ({})", image->info().id.name, FormatSize(image->info().size));

@@ -53,6 +53,8 @@ class FakeCache final : public Cache {
   PruneResult Clean() override { return {}; }
   Result<void> SetPinned(std::string_view, bool) override { return {}; }
   bool IsPinned(std::string_view) override { return false; }
+  Result<void> Scrub(std::string_view) override { return {}; }
+  uint64_t ScrubAll() override { return 0; }
   Result<void> Enqueue(const ImageInfo&) override { return {}; }
   Result<void> Dequeue(std::string_view) override { return {}; }
   void ClearQueue() override {}
