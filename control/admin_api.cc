@@ -2,10 +2,13 @@
 // only ever added.
 #include "control/admin_api.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "fs/base/percent.h"
+#include "fs/base/size_text.h"
 #include "control/reply.h"
 
 namespace glintfs {
@@ -69,6 +72,9 @@ json StatusJson(const ServiceStatus& status, size_t queued) {
   json problems = json::array();
   if (!status.source_reachable) problems.push_back("source: " + status.source_error);
   if (!cache.storage_error.empty()) problems.push_back("cache: " + cache.storage_error);
+  if (cache.limits.max_size != 0 && cache.used_bytes > cache.limits.max_size)
+    problems.push_back(fmt::format("cache: it holds {} more than max_size: what is open, pinned or queued is not evicted",
+                                   FormatSize(cache.used_bytes - cache.limits.max_size)));
   return {{"version", status.version},
           {"source", status.source},
           {"mountpoint", status.mountpoint},

@@ -16,6 +16,14 @@
 
 namespace glintfs {
 
+// As the kernel counts it.
+struct ProcessStats {
+  Nanos started{0};        // wall clock
+  double cpu_seconds = 0;
+  uint64_t open_fds = 0, max_fds = 0;
+  uint64_t resident_bytes = 0, virtual_bytes = 0;
+};
+
 struct ServiceStatus {
   std::string version;       // of glintfs
   std::string source;
@@ -29,6 +37,7 @@ struct ServiceStatus {
   std::string passthrough_refused;  // why complete images are not read by the kernel itself; empty: they are
   CacheStats cache;
   BackendStats backend;
+  ProcessStats process;
 };
 
 class Service {

@@ -13,6 +13,7 @@
 #include "fs/cache/layout.h"
 #include "fs/catalog/catalog.h"
 #include "fs/control_tcp.h"
+#include "fs/event_log.h"
 #include "fs/fuse/filesystem.h"
 #include "fs/fuse/session.h"
 #include "fs/service.h"
@@ -37,12 +38,30 @@ Result<ControlOptions> MakeControlOptions(const Options& options) {
   return control;
 }
 
-CatalogOptions MakeCatalogOptions(const Options& options) {
+// What the cache tells, for people; nullopt: it is for the machine only.
+std::optional<ServiceEvent::Kind> KindOf(Cache::Event event) {
+  switch (event) {
+    case Cache::Event::kQueued: return ServiceEvent::Kind::kQueued;
+    case Cache::Event::kCompleted: return ServiceEvent::Kind::kFilled;
+    case Cache::Event::kVerified: return ServiceEvent::Kind::kVerified;
+    case Cache::Event::kSealed: return std::nullopt;
+    case Cache::Event::kInvalidated: return ServiceEvent::Kind::kInvalid;
+    case Cache::Event::kRemoved: return ServiceEvent::Kind::kEvicted;
+    case Cache::Event::kDamaged: return ServiceEvent::Kind::kRepaired;
+    case Cache::Event::kFailed: return ServiceEvent::Kind::kError;
+  }
+  return std::nullopt;
+}
+
+CatalogOptions MakeCatalogOptions(const Options& options, EventLog& events) {
   CatalogOptions catalog;
   catalog.attr_ttl = options.attr_ttl;
   catalog.negative_ttl = options.negative_ttl;
   // Glance has its own store to go to, and can do nothing else while it waits.
   if (options.layout == Layout::kGlanceCache) catalog.give_up = kGlanceGiveUp;
+  catalog.on_health = [&events](const Health& health) {
+    events.Add(health.reachable ? ServiceEvent::Kind::kSourceBack : ServiceEvent::Kind::kSourceAway, "", health.error);
+  };
   return catalog;
 }
 
@@ -84,6 +103,10 @@ SessionOptions MakeSessionOptions(const Options& options) {
 
 // Members in the order they are made.
 struct Daemon::Parts {
+  explicit Parts(const Options& options) : settings(options) {}
+
+  RunningSettings settings;
+  EventLog events{Clock::System()};
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Cache> cache;
   std::unique_ptr<Catalog> catalog;
@@ -99,6 +122,7 @@ struct Daemon::Parts {
     if (session) session->Stop();
     watcher.Join();
     if (cache) cache->SetEventHandler(nullptr);
+    settings.SetCallbacks({});
     service.reset();
     session.reset();
     if (catalog) catalog->Stop();
@@ -112,26 +136,37 @@ Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::uniqu
                                               std::function<void()> on_unmounted) {
   GLINTFS_ASSIGN(const ControlOptions control, MakeControlOptions(options));
   Clock& clock = Clock::System();
-  auto parts = std::make_unique<Parts>();
+  auto parts = std::make_unique<Parts>(options);
   parts->backend = std::move(backend);
   const std::string source = parts->backend->source();
   GLINTFS_ASSIGN(const std::string trouble, AskSource(*parts->backend, kFirstAskLimit));
   GLINTFS_ASSIGN(parts->cache, Cache::Open(options.cache, *parts->backend, clock));
-  parts->catalog = std::make_unique<Catalog>(MakeCatalogOptions(options), *parts->backend, *parts->cache, clock);
+  parts->catalog = std::make_unique<Catalog>(MakeCatalogOptions(options, parts->events), *parts->backend, *parts->cache, clock);
   // So that it is known from the first question on, and the source is asked again.
   if (!trouble.empty()) parts->catalog->CannotAsk({Errc::kUnavailable, trouble});
   FsOptions fs = MakeFsOptions(options, source);
   GLINTFS_ASSIGN(fs.scratch, OpenScratch(options));
   parts->filesystem = std::make_unique<Filesystem>(std::move(fs), *parts->catalog, *parts->cache, clock);
-  parts->service = std::make_unique<DaemonService>(options, *parts->backend, *parts->cache, *parts->catalog, clock);
+  parts->settings.SetCallbacks({.apply = [cache = parts->cache.get()](const Options& now) {
+                                  SetLogLevel(now.log_level);
+                                  cache->SetLimits(now.cache.limits);
+                                },
+                                .changed = [&events = parts->events](const SettingChange& change) {
+                                  events.Add(ServiceEvent::Kind::kSettings, "",
+                                             fmt::format("{} {} → {}", change.name, change.before, change.after));
+                                }});
+  parts->service = std::make_unique<DaemonService>(parts->settings, parts->events, *parts->backend, *parts->cache, *parts->catalog,
+                                                   clock);
   // The socket before the mount: what can still be refused is refused while nothing shows.
   if (!options.control.empty() || control.tcp) {
     GLINTFS_ASSIGN(parts->control, ControlServer::Start(control, *parts->service));
   }
   GLINTFS_ASSIGN(parts->session, Session::Mount(MakeSessionOptions(options), *parts->filesystem));
   parts->service->SetPassthrough(parts->session->passthrough_refused());
-  parts->cache->SetEventHandler([filesystem = parts->filesystem.get()](Cache::Event event, const ImageInfo& image) {
+  parts->cache->SetEventHandler([filesystem = parts->filesystem.get(), &events = parts->events](
+                                    Cache::Event event, const ImageInfo& image, const Cache::EventDetail& detail) {
     if (event == Cache::Event::kSealed) filesystem->OnSealed(image);
+    if (const auto kind = KindOf(event)) events.Add(*kind, image.id.name, detail.text, detail.bytes);
   });
   parts->watcher = Thread("glintfs-watch", [session = parts->session.get(), on_unmounted](std::stop_token) {
     session->WaitUntilEnded();
@@ -164,7 +199,7 @@ std::string Daemon::Summary() {
   return line;
 }
 
-void Daemon::SetLimits(const CacheLimits& limits) { parts_->cache->SetLimits(limits); }
+RunningSettings& Daemon::settings() { return parts_->settings; }
 
 void Daemon::ReloadControl() {
   if (parts_->control) parts_->control->Reload();

@@ -1,6 +1,6 @@
 // Daemon: the composition root. Owns every part of a running mount, made in this order and stopped in reverse:
 //
-//   Backend → Cache → Catalog → Filesystem → Session → Service → ControlServer
+//   RunningSettings, EventLog → Backend → Cache → Catalog → Filesystem → Session → Service → ControlServer
 //
 // Used by one thread (main); its parts have their own.
 #pragma once
@@ -11,6 +11,7 @@
 
 #include "fs/base/result.h"
 #include "fs/options.h"
+#include "fs/running_settings.h"
 
 namespace glintfs {
 
@@ -23,7 +24,8 @@ class Daemon {
   // Unmounts, fails what is in flight, writes the last checkpoint.
   ~Daemon();
 
-  void SetLimits(const CacheLimits& limits);
+  // Those in force; changes take effect at once.
+  RunningSettings& settings();
   // Reads token and certificate of the control API again.
   void ReloadControl();
 

@@ -58,41 +58,23 @@ void WarnOfOtherPlaces(const Options& before, const Options& after) {
       LogWarn("SIGHUP: {} is now {} in the settings, but changes with the next mount only; stays {}", name, *is, *was);
 }
 
-// Applies what SIGHUP may change; `options` becomes what is now in force.
-Result<void> Reload(const Words& words, Daemon& daemon, Options& options) {
+// SIGHUP: what the file and the command line say now wins, also over what was changed meanwhile.
+Result<void> Reload(const Words& words, Daemon& daemon) {
   if (auto reopened = ReopenLog(); !reopened) LogWarn("SIGHUP: {}", reopened.error().message);
   const auto line = words.Parse();
   if (!line) {
     LogError("SIGHUP: nothing changed: {}", line.error().message);
     return line.error();
   }
-  WarnOfOtherPlaces(options, line->options);
-  bool changed = false;
-  for (const Setting& setting : SettingTable()) {
-    const std::string before = setting.get(options), after = setting.get(line->options);
-    if (before == after) continue;
-    if (!setting.on_sighup) {
-      LogWarn("SIGHUP: {} is now {} in the settings, but changes with the next mount only; stays {}", setting.name,
-              after, before);
-      continue;
-    }
-    if (auto set = setting.set(options, after); !set) continue;
-    LogInfo("SIGHUP: {} {} → {}", setting.name, before, after);
-    changed = true;
-  }
-  SetLogLevel(options.log_level);
+  WarnOfOtherPlaces(daemon.settings().Get(), line->options);
+  daemon.settings().Reload(line->options);
   daemon.ReloadControl();
-  if (changed) {
-    daemon.SetLimits(options.cache.limits);
-  } else {
-    LogInfo("SIGHUP: log opened again, settings unchanged");
-  }
   return {};
 }
 
 // Until the end of the mount. The service manager hears how it goes, and gets its signs of life from here: so this thread
 // runs, the parts give out their locks, and the kernel's requests are answered.
-void Serve(const Words& words, Events& events, Daemon& daemon, Options& options, Notifier& notifier) {
+void Serve(const Words& words, Events& events, Daemon& daemon, const Options& options, Notifier& notifier) {
   std::string refused;  // why the last reload changed nothing
   const auto summary = [&] { return daemon.Summary() + (refused.empty() ? "" : "; reload refused: " + refused); };
   constexpr Nanos kStatusInterval = std::chrono::seconds(5);
@@ -110,7 +92,7 @@ void Serve(const Words& words, Events& events, Daemon& daemon, Options& options,
     switch (*event) {
       case Events::Kind::kReload: {
         notifier.Reloading();
-        const auto reloaded = Reload(words, daemon, options);
+        const auto reloaded = Reload(words, daemon);
         refused = reloaded ? "" : reloaded.error().message;
         if (notifier.enabled()) notifier.Status(summary());
         notifier.Ready();

@@ -211,7 +211,7 @@ void AddCache(Table& t) {
         Text(FIELD(cache.directory), "a directory"),
         "Directory of the cache, made if missing. One daemon at a time. NAME is made from the source.");
   t.Add("max_size", "10G", "", kOnSighup, Size(FIELD(cache.limits.max_size), 0),
-        "Most disk space the cache may take, fetches in flight included; never exceeded. 0: no limit but min_free.");
+        "Most disk space the cache may take, fetches in flight included; never exceeded; at least four chunks. 0: no limit but min_free.");
   t.Add("low_mark", "90%", "", kOnSighup, Share(FIELD(cache.limits.low_mark), 0, 1),
         "Share of max_size that eviction goes down to once it starts.");
   t.Add("min_free", "5%", "", kOnSighup, Share(FIELD(cache.limits.min_free), 0, 1),

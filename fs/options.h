@@ -88,6 +88,9 @@ Convention ConventionOf(std::string_view program);  // argv[0]
 Result<CommandLine> ParseCommandLine(std::span<const std::string> args, const Surroundings& around,
                                      Convention convention = Convention::kOwn);
 
+// Refuses values that are allowed one by one but not together. ParseCommandLine does it too.
+Result<void> CheckTogether(const Options& options);
+
 // ---- The table.
 
 struct Setting {

@@ -314,6 +314,7 @@ Result<CommandLine> ParseCommandLine(std::span<const std::string> args, const Su
   GLINTFS_TRY(FillDefaults(o, around));
   if (o.layout == Layout::kGlanceCache && !o.allow_other && o.uid != around.uid)
     return Error{Errc::kInvalid, "option layout: glance-cache with another uid than who mounts needs allow_other"};
+  GLINTFS_TRY(CheckTogether(o));
   return line;
 }
 

@@ -1,37 +1,43 @@
 #include "fs/service.h"
 
-#include <memory>
-#include <optional>
+#include <algorithm>
 
 #include "backends/openstack/uuid.h"
 #include "fs/base/size_text.h"
 #include "fs/doctor.h"
+#include "fs/process_stats.h"
 
 #ifndef GLINTFS_VERSION
 #error "GLINTFS_VERSION comes from CMakeLists.txt"
 #endif
 
 namespace glintfs {
+namespace {
+constexpr size_t kMostShown = 100;  // fetches and fills
+}
 
-DaemonService::DaemonService(const Options& options, Backend& backend, Cache& cache, Catalog& catalog, Clock& clock)
-    : options_(options), backend_(backend), cache_(cache), catalog_(catalog), clock_(clock), started_(clock.Now()) {}
+DaemonService::DaemonService(RunningSettings& settings, EventLog& events, Backend& backend, Cache& cache, Catalog& catalog,
+                             Clock& clock)
+    : settings_(settings), events_(events), backend_(backend), cache_(cache), catalog_(catalog), clock_(clock), started_(clock.Now()) {}
 
 ServiceStatus DaemonService::Status() {
   const Health health = catalog_.health();
+  const Options options = settings_.Get();
   ServiceStatus status;
   status.version = GLINTFS_VERSION;
   status.source = backend_.source();
-  status.mountpoint = options_.mountpoint;
-  status.cache_directory = options_.cache.directory;
+  status.mountpoint = options.mountpoint;
+  status.cache_directory = options.cache.directory;
   status.uptime = clock_.Now() - started_;
   status.source_reachable = health.reachable;
   status.source_error = health.error;
   if (!health.reachable && health.since.count() != 0)
     status.source_error += fmt::format(" (for {})", FormatDuration(clock_.WallNow() - health.since));
-  status.fill = FindSetting("fill")->get(options_);
-  status.chunk_size = options_.cache.chunk_size;
+  status.fill = FindSetting("fill")->get(options);
+  status.chunk_size = options.cache.chunk_size;
   status.cache = cache_.Stats();
   if (const auto meter = backend_.meter()) status.backend = meter->stats();
+  status.process = ReadProcessStats();
   MutexLock lock(mu_);
   status.passthrough_refused = passthrough_refused_;
   return status;
@@ -42,24 +48,50 @@ void DaemonService::SetPassthrough(std::string refused) {
   passthrough_refused_ = std::move(refused);
 }
 
-Result<void> DaemonService::QueueImage(std::string_view name, bool /*now*/) {
+Result<void> DaemonService::QueueImage(std::string_view name, bool now) {
   GLINTFS_ASSIGN(const CatalogEntry entry, catalog_.LookupAndWait(std::string(name), stopping_.get_token()));
   if (entry.is_directory) return Error{Errc::kIsDirectory, fmt::format("{} is a directory", name)};
-  return cache_.Enqueue(entry.image);
+  return cache_.Enqueue(entry.image, now);
 }
 
-Result<void> DaemonService::CancelFill(std::string_view name) { return cache_.Dequeue(cache_.OwnName(name)); }
+Result<void> DaemonService::CancelFill(std::string_view name) { return cache_.CancelFill(cache_.OwnName(name)); }
 
-EventPage DaemonService::Events(uint64_t, size_t) { return {}; }
-Activity DaemonService::Current() { return {}; }
-std::vector<SettingValue> DaemonService::Settings() { return {}; }
-Result<std::vector<SettingChange>> DaemonService::ChangeSettings(const std::map<std::string, std::string>&) {
-  return Error{Errc::kNotSupported, "not built yet"};
+Activity DaemonService::Current() {
+  const CacheActivity now = cache_.Activity();
+  Activity activity;
+  for (const FetchStatus& fetch : now.fetches)
+    activity.fetches.push_back({.name = fetch.name,
+                                .offset = fetch.offset,
+                                .length = fetch.length,
+                                .received = fetch.received,
+                                .urgency = std::string(fetch.urgency),
+                                .age = fetch.age});
+  for (const FillStatus& fill : now.fills)
+    activity.fills.push_back(
+        {.name = fill.name, .size = fill.size, .cached_bytes = fill.cached_bytes, .rate = fill.rate, .queued = fill.queued});
+  std::sort(activity.fetches.begin(), activity.fetches.end(), [](const auto& a, const auto& b) { return a.age > b.age; });
+  std::sort(activity.fills.begin(), activity.fills.end(), [](const auto& a, const auto& b) { return a.rate > b.rate; });
+  if (activity.fetches.size() > kMostShown) activity.fetches.resize(kMostShown);
+  if (activity.fills.size() > kMostShown) activity.fills.resize(kMostShown);
+  return activity;
 }
-Result<std::vector<SourceEntry>> DaemonService::SourceEntries(std::string_view) {
-  return Error{Errc::kNotSupported, "not built yet"};
+
+Result<std::vector<SettingChange>> DaemonService::ChangeSettings(const std::map<std::string, std::string>& values) {
+  return settings_.Change(values);
 }
-std::vector<Finding> DaemonService::Doctor() { return ExamineDaemon(options_, backend_, Status(), stopping_.get_token()); }
+
+Result<std::vector<SourceEntry>> DaemonService::SourceEntries(std::string_view directory) {
+  GLINTFS_ASSIGN(const ListingPtr listing, catalog_.ListAndWait(std::string(directory), stopping_.get_token()));
+  const std::string prefix = directory.empty() ? "" : std::string(directory) + "/";
+  std::vector<SourceEntry> entries;
+  entries.reserve(listing->size());
+  for (const ListEntry& entry : *listing) entries.push_back({.name = prefix + entry.name, .is_directory = entry.is_directory});
+  return entries;
+}
+
+std::vector<Finding> DaemonService::Doctor() {
+  return ExamineDaemon(settings_.Get(), backend_, Status(), stopping_.get_token());
+}
 
 Result<void> DaemonService::Evict(std::string_view given) {
   const std::string name = cache_.OwnName(given);
@@ -89,12 +121,12 @@ Result<std::vector<ImageInfo>> DaemonService::FindImagesNamed(std::string_view n
     return image.error();
   };
   GLINTFS_TRY(add(std::string(name)));
-  if (!options_.backend.openstack.names || !found.empty()) return found;
+  if (!settings_.Get().backend.openstack.names || !found.empty()) return found;
   GLINTFS_TRY(add(fmt::format("by-name/{}", name)));
   if (!found.empty()) return found;
-  GLINTFS_ASSIGN(const std::vector<ListEntry> names, ListAndWait("by-name"));
+  GLINTFS_ASSIGN(const ListingPtr names, catalog_.ListAndWait("by-name", stopping_.get_token()));
   const std::string prefix = fmt::format("{}~", name);
-  for (const ListEntry& entry : names) {
+  for (const ListEntry& entry : *names) {
     if (!entry.name.starts_with(prefix) || entry.name.size() != prefix.size() + kUuidLength) continue;
     GLINTFS_TRY(add("by-name/" + entry.name));
   }
@@ -102,31 +134,6 @@ Result<std::vector<ImageInfo>> DaemonService::FindImagesNamed(std::string_view n
   const Health health = catalog_.health();
   if (found.empty() && !health.reachable) return Error{Errc::kUnavailable, health.error};
   return found;
-}
-
-Result<std::vector<ListEntry>> DaemonService::ListAndWait(const std::string& directory) {
-  struct Outcome {
-    Mutex mu;
-    CondVar changed;
-    std::optional<Result<ListingPtr>> listing GUARDED_BY(mu);
-
-    void Set(Result<ListingPtr> result) {
-      MutexLock lock(mu);
-      listing.emplace(std::move(result));
-      changed.NotifyAll();
-    }
-    Result<ListingPtr> Wait() {
-      MutexLock lock(mu);
-      while (!listing) changed.Wait(mu);
-      return *listing;
-    }
-  };
-  const auto outcome = std::make_shared<Outcome>();  // the callback may still be returning when this function has
-  const RequestId id = catalog_.NewRequestId();
-  catalog_.List(directory, id, [outcome](Result<ListingPtr> listing) { outcome->Set(std::move(listing)); });
-  const std::stop_callback cancel(stopping_.get_token(), [this, id] { catalog_.Cancel(id); });
-  GLINTFS_ASSIGN(const ListingPtr listing, outcome->Wait());
-  return *listing;
 }
 
 }  // namespace glintfs

@@ -10,14 +10,15 @@
 #include "fs/base/mutex.h"
 #include "fs/cache/cache.h"
 #include "fs/catalog/catalog.h"
-#include "fs/options.h"
+#include "fs/event_log.h"
+#include "fs/running_settings.h"
 
 namespace glintfs {
 
 class DaemonService final : public Service {
  public:
   // All arguments outlive the service.
-  DaemonService(const Options& options, Backend& backend, Cache& cache, Catalog& catalog, Clock& clock);
+  DaemonService(RunningSettings& settings, EventLog& events, Backend& backend, Cache& cache, Catalog& catalog, Clock& clock);
 
   // As Session::passthrough_refused. REQUIRES: once, before or while calls come in.
   void SetPassthrough(std::string refused);
@@ -42,9 +43,9 @@ class DaemonService final : public Service {
 
   Result<void> Scrub(std::string_view name) override { return cache_.Scrub(cache_.OwnName(name)); }
   uint64_t ScrubAll() override { return cache_.ScrubAll(); }
-  EventPage Events(uint64_t sequence, size_t most) override;
+  EventPage Events(uint64_t sequence, size_t most) override { return events_.After(sequence, most); }
   Activity Current() override;
-  std::vector<SettingValue> Settings() override;
+  std::vector<SettingValue> Settings() override { return settings_.List(); }
   Result<std::vector<SettingChange>> ChangeSettings(const std::map<std::string, std::string>& values) override;
   Result<std::vector<SourceEntry>> SourceEntries(std::string_view directory) override;
   std::vector<Finding> Doctor() override;
@@ -53,9 +54,8 @@ class DaemonService final : public Service {
   Result<std::vector<ImageInfo>> FindImagesNamed(std::string_view name) override;
 
  private:
-  Result<std::vector<ListEntry>> ListAndWait(const std::string& directory);
-
-  const Options& options_;
+  RunningSettings& settings_;
+  EventLog& events_;
   Backend& backend_;
   Cache& cache_;
   Catalog& catalog_;

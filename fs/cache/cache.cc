@@ -34,6 +34,21 @@ std::string_view ScrubStateName(ScrubStatus::State state) {
   return "";
 }
 
+std::string_view RemovalName(Removal reason) {
+  switch (reason) {
+    case Removal::kRoom: return "room";
+    case Removal::kLimit: return "limit";
+    case Removal::kPrune: return "prune";
+    case Removal::kRequest: return "request";
+    case Removal::kSuperseded: return "superseded";
+    case Removal::kInvalid: return "invalid";
+    case Removal::kStalled: return "stalled";
+    case Removal::kDamaged: return "damaged";
+    case Removal::kLost: return "lost";
+  }
+  return "";
+}
+
 std::string_view ImageStateName(ImageState state) {
   switch (state) {
     case ImageState::kAbsent: return "absent";
@@ -73,6 +88,7 @@ Result<std::shared_ptr<CachedImage>> CacheImpl::OpenImage(const ImageInfo& info)
   auto image = Use(info, error);
   if (!image) return error;
   budget_.Touch(image->row());  // a scrub may be what has it in use so far
+  image->ResumeFills();
   const bool hit = image->progress().chunks_present > 0;
   {
     MutexLock lock(mu_);
@@ -247,7 +263,7 @@ void CacheImpl::Supersede(const ImageId& current) {
 void CacheImpl::TellSuperseded(const std::vector<ImageInfo>& retired) {
   for (const ImageInfo& info : retired)
     LogInfo("{}: the source has another version now; this one serves only what is cached of it", info.id.name);
-  Announce(Event::kInvalidated, retired);
+  for (const ImageInfo& info : retired) Announce(Event::kInvalidated, info, {"the source has another version", 0});
 }
 
 void CacheImpl::Gone(std::string_view name) {
@@ -257,33 +273,29 @@ void CacheImpl::Gone(std::string_view name) {
     aliases_.Remove(name);
     for (Entry* entry : table_.Versions(backend_.source(), name)) RetireLocked(*entry, retired);
   }
-  Announce(Event::kInvalidated, retired);
+  for (const ImageInfo& info : retired) Announce(Event::kInvalidated, info, {"the source has it no more", 0});
 }
 
-void CacheImpl::SetEventHandler(std::function<void(Event, const ImageInfo&)> handler) {
+void CacheImpl::SetEventHandler(EventHandler handler) {
   MutexLock lock(mu_);
   event_handler_ = std::move(handler);
   while (announcing_ > 0) changed_.Wait(mu_);
 }
 
-void CacheImpl::Announce(Event event, const ImageInfo& info) {
-  std::function<void(Event, const ImageInfo&)> handler;
+void CacheImpl::Announce(Event event, const ImageInfo& info, EventDetail detail) {
+  EventHandler handler;
   {
     MutexLock lock(mu_);
     handler = event_handler_;
     if (!handler) return;
     ++announcing_;
   }
-  handler(event, info);
+  handler(event, info, detail);
   {
     MutexLock lock(mu_);
     --announcing_;
   }
   changed_.NotifyAll();
-}
-
-void CacheImpl::Announce(Event event, const std::vector<ImageInfo>& infos) {
-  for (const ImageInfo& info : infos) Announce(event, info);
 }
 
 }  // namespace glintfs

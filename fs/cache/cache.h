@@ -19,6 +19,7 @@
 #include "fs/base/clock.h"
 #include "fs/base/file.h"
 #include "fs/base/result.h"
+#include "fs/cache/cache_stats.h"
 #include "fs/cache/image_status.h"
 #include "fs/cache/sealed_image.h"
 
@@ -27,16 +28,6 @@ namespace glintfs {
 class CachedImage;
 
 enum class FillMode { kFull, kDemand };
-
-// What can change while the daemon runs (SIGHUP, control socket).
-struct CacheLimits {
-  uint64_t max_size = 10'000'000'000;  // bytes of disk; 0: unlimited
-  double low_mark = 0.90;              // share of max_size that eviction goes down to
-  double min_free = 0.05;              // share of the file system left free
-  uint64_t fill_rate = 0;              // bytes/s for background and queued traffic together; 0: unlimited
-  Nanos stall_time = std::chrono::hours(24);
-  Nanos clean_interval = std::chrono::minutes(10);
-};
 
 struct CacheOptions {
   std::string directory;  // exists, writable, absolute
@@ -61,25 +52,10 @@ struct QueueEntry {
   bool running = false;
 };
 
-struct CacheStats {
-  CacheLimits limits;
-  uint64_t used_bytes = 0;       // disk bytes counted against max_size
-  uint64_t reserved_bytes = 0;   // part of used_bytes: being written now
-  uint64_t disk_total = 0, disk_available = 0;  // of the file system
-  uint64_t images = 0, absent = 0, partial = 0, complete = 0, verified = 0, invalid = 0, pinned = 0;
-  uint64_t open_images = 0;
-  uint64_t fetches_running = 0, fetches_waiting = 0, reads_parked = 0;
-  // Counters since the daemon started.
-  uint64_t read_hits = 0, read_misses = 0;          // reads answered at once / after waiting
-  uint64_t bytes_read = 0;                          // to readers
-  uint64_t bytes_fetched[4] = {0, 0, 0, 0};         // by urgency: demand, readahead, queued, background
-  uint64_t fetch_errors = 0;
-  uint64_t bypassed_bytes = 0;
-  uint64_t evictions = 0, evicted_bytes = 0;
-  uint64_t stalled_removed = 0, invalid_removed = 0;
-  uint64_t checksum_ok = 0, checksum_failed = 0, bad_chunks = 0;
-  uint64_t index_commits = 0;
-  std::string storage_error;                        // why the cache does not store at the moment, empty when it does
+// Both in no particular order.
+struct CacheActivity {
+  std::vector<FetchStatus> fetches;
+  std::vector<FillStatus> fills;
 };
 
 class Cache {
@@ -153,11 +129,16 @@ class Cache {
   virtual uint64_t ScrubAll() = 0;  // how many images
 
   // The queue of images to be cached on request. Durable when the call returns. Enqueueing what is complete does nothing.
-  virtual Result<void> Enqueue(const ImageInfo& info) = 0;
+  // `now`: it goes first; what is being cached waits and goes on afterwards where it stood.
+  virtual Result<void> Enqueue(const ImageInfo& info, bool now = false) = 0;
   virtual Result<void> Dequeue(std::string_view name) = 0;  // kNotFound when not queued
   virtual void ClearQueue() = 0;
   virtual std::vector<QueueEntry> Queue() = 0;
+  // Takes it off the queue and ends its fill, a background one too: that starts again with the next open. What is cached
+  // stays. kNotFound: neither queued nor filling.
+  virtual Result<void> CancelFill(std::string_view name) = 0;
 
+  virtual CacheActivity Activity() = 0;
   virtual CacheStats Stats() = 0;
   virtual CacheLimits Limits() = 0;
   virtual void SetLimits(const CacheLimits& limits) = 0;
@@ -165,10 +146,25 @@ class Cache {
   // Everything written so far is durable when it returns.
   virtual Result<void> Checkpoint() = 0;
 
-  // Called without locks, from any thread, when an image becomes complete, verified, sealed, invalid or is removed.
-  enum class Event { kCompleted, kVerified, kSealed, kInvalidated, kRemoved };
+  // What a handler is told of; `text` is one line for people, `bytes` what it is about, where that means anything.
+  enum class Event {
+    kQueued,       // asked to be cached
+    kCompleted,    // bytes: its size
+    kVerified,     // likewise
+    kSealed,
+    kInvalidated,  // text: why
+    kRemoved,      // text: RemovalName; bytes: disk bytes freed
+    kDamaged,      // a chunk on disk was found bad; it is fetched again
+    kFailed,       // a fetch or a fill failed; text: why
+  };
+  struct EventDetail {
+    std::string text;
+    uint64_t bytes = 0;
+  };
+  using EventHandler = std::function<void(Event, const ImageInfo&, const EventDetail&)>;
+  // Called without locks, from any thread.
   // Once SetEventHandler returns no call of the handler before is under way; not to be called from one.
-  virtual void SetEventHandler(std::function<void(Event, const ImageInfo&)> handler) = 0;
+  virtual void SetEventHandler(EventHandler handler) = 0;
 };
 
 }  // namespace glintfs

@@ -125,12 +125,15 @@ CacheStats CacheImpl::Stats() {
       case ImageState::kInvalid: ++s.invalid; break;
     }
     s.open_images += status.open_count > 0 ? 1 : 0;
+    s.fills_running += status.filling ? 1 : 0;
+    s.fill_rate += status.fill_rate;
   }
   {
     MutexLock lock(mu_);
     s.limits = limits_;
     s.pinned = pins_.size();
     s.storage_error = storage_error_;
+    for (const auto& [row, entry] : table_.all()) s.passthrough_open += static_cast<uint64_t>(entry->sealed_opens);
   }
   const Budget::Use use = budget_.GetUse();
   s.used_bytes = use.used;
@@ -149,20 +152,52 @@ CacheStats CacheImpl::Stats() {
   for (int i = 0; i < kUrgencies; ++i) s.bytes_fetched[i] = counters_.bytes_fetched[i];
   s.fetch_errors = counters_.fetch_errors;
   s.bypassed_bytes = counters_.bypassed_bytes;
-  s.evictions = counters_.evictions;
-  s.evicted_bytes = counters_.evicted_bytes;
-  s.stalled_removed = counters_.stalled_removed;
-  s.invalid_removed = counters_.invalid_removed;
+  for (size_t i = 0; i < kRemovals; ++i) {
+    s.removed[i] = counters_.removed[i];
+    s.removed_bytes[i] = counters_.removed_bytes[i];
+  }
+  for (const Removal evicted : {Removal::kRoom, Removal::kLimit, Removal::kPrune, Removal::kRequest}) {
+    s.evictions += s.removed[static_cast<size_t>(evicted)];
+    s.evicted_bytes += s.removed_bytes[static_cast<size_t>(evicted)];
+  }
+  s.stalled_removed = s.removed[static_cast<size_t>(Removal::kStalled)];
+  s.invalid_removed = s.removed[static_cast<size_t>(Removal::kInvalid)] + s.removed[static_cast<size_t>(Removal::kSuperseded)];
   s.checksum_ok = counters_.checksum_ok;
   s.checksum_failed = counters_.checksum_failed;
   s.bad_chunks = counters_.bad_chunks;
-  s.index_commits = index_->commits();
+  s.bytes_from_store = counters_.bytes_from_store;
+  s.bytes_from_bypass = counters_.bytes_from_bypass;
+  s.hit_latency = counters_.hit_latency.counts();
+  s.miss_latency = counters_.miss_latency.counts();
+  s.passthrough_opens = counters_.passthrough_opens;
+  s.storage_errors = counters_.storage_errors;
+  s.scrub = scrubber_->counts();
+  s.index = index_->health();
+  s.index_commits = s.index.commits;
   return s;
 }
 
 // ---------------------------------------------------------------------------------------------------- removing
 
-PruneResult CacheImpl::RemoveImages(const std::vector<RowId>& rows, Reason reason) {
+// What makes room is no news.
+static void LogRemoval(const std::string& name, Removal why) {
+  switch (why) {
+    case Removal::kRoom:
+    case Removal::kLimit:
+    case Removal::kPrune:
+    case Removal::kRequest: break;
+    case Removal::kStalled: LogInfo("{}: removed: it is partial and had no progress for stall_time", name); break;
+    case Removal::kSuperseded: LogInfo("{}: removed: superseded", name); break;
+    case Removal::kInvalid: LogInfo("{}: removed: failed its checksum", name); break;
+    case Removal::kDamaged: LogWarn("{}: removed: a part of it on disk is bad; it is fetched anew when it is read", name); break;
+    case Removal::kLost:
+      LogWarn("{}: its data file is gone or has another size (a crash while it was being removed leaves that); it is fetched anew "
+              "when it is read", name);
+      break;
+  }
+}
+
+PruneResult CacheImpl::RemoveImages(const std::vector<RowId>& rows, Removal reason) {
   PruneResult result;
   IndexBatch batch;
   std::vector<std::string> fetch_anew;  // a scrub found them bad
@@ -186,30 +221,13 @@ PruneResult CacheImpl::RemoveImages(const std::vector<RowId>& rows, Reason reaso
     ++result.files;
     result.bytes += bytes;
     result.names.push_back(gone.info.id.name);
-    switch (reason) {
-      case Reason::kEvicted:
-        ++counters_.evictions;
-        counters_.evicted_bytes += bytes;
-        break;
-      case Reason::kStalled:
-        ++counters_.stalled_removed;
-        LogInfo("{}: removed: it is partial and had no progress for stall_time", gone.info.id.name);
-        break;
-      case Reason::kInvalid:
-        ++counters_.invalid_removed;
-        LogInfo("{}: removed: {}", gone.info.id.name, gone.superseded ? "superseded" : "failed its checksum");
-        break;
-      case Reason::kDamaged:
-        LogWarn("{}: removed: a part of it on disk is bad; it is fetched anew when it is read", gone.info.id.name);
-        break;
-      case Reason::kLost:
-        LogWarn("{}: its data file is gone or has another size (a crash while it was being removed leaves that); it is fetched anew "
-                "when it is read", gone.info.id.name);
-        break;
-    }
+    const Removal why = reason == Removal::kInvalid && gone.superseded ? Removal::kSuperseded : reason;
+    ++counters_.removed[static_cast<size_t>(why)];
+    counters_.removed_bytes[static_cast<size_t>(why)] += bytes;
+    LogRemoval(gone.info.id.name, why);
     const bool scrubbed = scrubber_ != nullptr && scrubber_->OnRemoved(gone.info.id);
-    if (scrubbed && reason == Reason::kDamaged && !gone.superseded) fetch_anew.push_back(gone.info.id.name);
-    Announce(Event::kRemoved, gone.info);
+    if (scrubbed && why == Removal::kDamaged && !gone.superseded) fetch_anew.push_back(gone.info.id.name);
+    Announce(Event::kRemoved, gone.info, {std::string(RemovalName(why)), bytes});
   }
   const std::vector<RowId> removed = batch.remove_images;
   if (auto applied = index_->Apply(std::move(batch)); !applied)
@@ -275,11 +293,15 @@ Result<void> CacheImpl::EvictVersion(RowId row, std::string_view name) {
       return Error{Errc::kBusy, fmt::format("{} is open", name)};
     changed_.WaitFor(mu_, std::chrono::milliseconds(10));
   }
-  RemoveImages({row}, Reason::kEvicted);
+  RemoveImages({row}, Removal::kRequest);
   return {};
 }
 
 PruneResult CacheImpl::Prune(std::optional<uint64_t> target, bool dry_run) {
+  return PruneFor(target, dry_run, Removal::kPrune);
+}
+
+PruneResult CacheImpl::PruneFor(std::optional<uint64_t> target, bool dry_run, Removal reason) {
   const auto victims = budget_.ChooseVictims(target.value_or(budget_.LowMarkBytes()), dry_run);
   std::vector<RowId> rows;
   PruneResult result;
@@ -294,12 +316,12 @@ PruneResult CacheImpl::Prune(std::optional<uint64_t> target, bool dry_run) {
       }
     }
   }
-  return dry_run ? result : RemoveImages(rows, Reason::kEvicted);
+  return dry_run ? result : RemoveImages(rows, reason);
 }
 
 PruneResult CacheImpl::Clear() {
   (void)Checkpoint();
-  PruneResult result = Prune(0, false);
+  PruneResult result = PruneFor(0, false, Removal::kRequest);
   std::vector<std::string> names;
   {
     MutexLock lock(mu_);
@@ -334,8 +356,8 @@ PruneResult CacheImpl::Clean() {
   // The budget has the last word: one that was opened just now is in use, one that is pinned or queued stays.
   std::erase_if(invalid, [this](RowId row) { return !budget_.ChooseVictim(row, true); });
   std::erase_if(stalled, [this](RowId row) { return !budget_.ChooseVictim(row, false); });
-  PruneResult result = RemoveImages(invalid, Reason::kInvalid);
-  const PruneResult more = RemoveImages(stalled, Reason::kStalled);
+  PruneResult result = RemoveImages(invalid, Removal::kInvalid);
+  const PruneResult more = RemoveImages(stalled, Removal::kStalled);
   result.files += more.files;
   result.bytes += more.bytes;
   result.names.insert(result.names.end(), more.names.begin(), more.names.end());
@@ -377,12 +399,50 @@ bool CacheImpl::IsPinned(std::string_view name) {
   return pins_.contains(std::string(name));
 }
 
-Result<void> CacheImpl::Enqueue(const ImageInfo& info) {
+Result<void> CacheImpl::Enqueue(const ImageInfo& info, bool now) {
   const ImageState state = StatusOf(info).state;
   if (state == ImageState::kComplete || state == ImageState::kVerified) return {};
   if (!Fits(info.size))
     return Error{Errc::kNoSpace, fmt::format("{} is larger than the cache (max_size)", info.id.name)};
-  return queue_->Add(info.id.name);
+  GLINTFS_TRY(queue_->Add(info.id.name, now));
+  Announce(Event::kQueued, info, {now ? "before all others" : "", info.size});
+  return {};
+}
+
+Result<void> CacheImpl::CancelFill(std::string_view name) {
+  bool found = static_cast<bool>(queue_->Remove(name, true));
+  std::vector<std::shared_ptr<CachedImage>> images;
+  {
+    MutexLock lock(mu_);
+    for (const Entry* entry : table_.Versions(backend_.source(), name)) {
+      if (auto live = entry->live.lock()) images.push_back(std::move(live));
+      if (auto it = retries_.find(entry->row.row); it != retries_.end()) {
+        found = true;
+        if (it->second.image) images.push_back(std::move(it->second.image));
+        retries_.erase(it);
+      }
+    }
+  }
+  for (const auto& image : images) {
+    found |= image->filling();
+    if (found) image->HoldFills();
+  }
+  if (!found) return Error{Errc::kNotFound, fmt::format("{} is neither queued nor being filled", name)};
+  return {};
+}
+
+CacheActivity CacheImpl::Activity() {
+  CacheActivity activity;
+  std::unordered_set<RowId> filling;
+  for (const auto& flight : fetches_->Flights()) {
+    CachedImage& image = *flight->image;
+    if (auto fetch = image.Describe(*flight)) activity.fetches.push_back(std::move(*fetch));
+    if (!flight->fill || !filling.insert(image.row()).second) continue;
+    const auto progress = image.progress();
+    if (progress.filling)
+      activity.fills.push_back({image.info().id.name, image.info().size, progress.cached_bytes, progress.fill_rate, progress.queued});
+  }
+  return activity;
 }
 
 CacheLimits CacheImpl::Limits() {
@@ -395,6 +455,7 @@ void CacheImpl::SetLimits(const CacheLimits& limits) {
     MutexLock lock(mu_);
     limits_ = limits;
     next_clean_ = Nanos(0);
+    kicked_ = true;  // a lower max_size is kept to at once
   }
   max_size_ = limits.max_size;
   fill_rate_ = limits.fill_rate;

@@ -48,11 +48,12 @@ bool CacheImpl::Reserve(RowId row, uint64_t bytes) {
   return budget_.Reserve(row, bytes, [this](const std::vector<Budget::Victim>& victims) {
     std::vector<RowId> rows;
     for (const Budget::Victim& victim : victims) rows.push_back(victim.row);
-    RemoveImages(rows, Reason::kEvicted);
+    RemoveImages(rows, Removal::kRoom);
   });
 }
 
 void CacheImpl::StorageFailed(const Error& error) {
+  ++counters_.storage_errors;
   bool fresh;
   {
     MutexLock lock(mu_);
@@ -136,7 +137,12 @@ void CacheImpl::OnFillEnded(CachedImage& image, std::optional<Error> error) {
   } else if (error->code != Errc::kCancelled) {
     LogWarn("{}: fill stopped: {}{}", image.info().id.name, error->ToString(),
             delay.count() > 0 ? "; next try in " + FormatDuration(delay) : "");
+    Announce(Event::kFailed, image.info(), {"fill stopped: " + error->ToString(), 0});
   }
+}
+
+void CacheImpl::OnFetchFailed(CachedImage& image, const Error& error) {
+  Announce(Event::kFailed, image.info(), {"a fetch failed: " + error.ToString(), 0});
 }
 
 void CacheImpl::OnStale(CachedImage& image) {
@@ -223,7 +229,7 @@ void CacheImpl::VerifyPassed(CachedImage& image) {
   }
   janitor_wake_.NotifyAll();
   LogInfo("{}: verified against the source's checksum", image.info().id.name);
-  Announce(Event::kVerified, image.info());
+  Announce(Event::kVerified, image.info(), {"", image.info().size});
   AnnounceSealed(image.row());
 }
 
@@ -248,7 +254,7 @@ void CacheImpl::VerifyFailed(CachedImage& image, const std::string& message) {
   image.Abort({Errc::kCorrupt, fmt::format("{} failed its checksum: {}", name, message)});
   LogError("{}: wrong checksum: {}; nothing of it is served any more; it is removed at the next clean and then fetched anew",
            name, message);
-  Announce(Event::kInvalidated, image.info());
+  Announce(Event::kInvalidated, image.info(), {message, 0});
 }
 
 }  // namespace glintfs

@@ -65,7 +65,9 @@ class CacheImpl final : public Cache, public ImageHost {
   bool IsPinned(std::string_view name) override;
   Result<void> Scrub(std::string_view name) override;
   uint64_t ScrubAll() override;
-  Result<void> Enqueue(const ImageInfo& info) override;
+  Result<void> Enqueue(const ImageInfo& info, bool now) override;
+  Result<void> CancelFill(std::string_view name) override;
+  CacheActivity Activity() override;
   Result<void> Dequeue(std::string_view name) override { return queue_->Remove(name); }
   void ClearQueue() override { queue_->Clear(); }
   std::vector<QueueEntry> Queue() override { return queue_->List(); }
@@ -73,7 +75,7 @@ class CacheImpl final : public Cache, public ImageHost {
   CacheLimits Limits() override;
   void SetLimits(const CacheLimits& limits) override;
   Result<void> Checkpoint() override;
-  void SetEventHandler(std::function<void(Event, const ImageInfo&)> handler) override;
+  void SetEventHandler(EventHandler handler) override;
 
   // ImageHost
   Clock& clock() override { return clock_; }
@@ -96,6 +98,7 @@ class CacheImpl final : public Cache, public ImageHost {
   uint64_t FillExtentBytes() const override;
   void OnDirty(std::shared_ptr<CachedImage> image) override;
   void OnFillEnded(CachedImage& image, std::optional<Error> error) override;
+  void OnFetchFailed(CachedImage& image, const Error& error) override;
   void OnStale(CachedImage& image) override;
   void OnDropped(RowId row) override;
   void OnDestroyed(RowId row) override;
@@ -106,7 +109,6 @@ class CacheImpl final : public Cache, public ImageHost {
     Nanos at{0};  // monotonic
     int tries = 0;
   };
-  enum class Reason { kEvicted, kStalled, kInvalid, kDamaged, kLost };
 
   // Start and stop (cache_start.cc)
   Result<void> LockDirectory();
@@ -122,8 +124,7 @@ class CacheImpl final : public Cache, public ImageHost {
   std::shared_ptr<CachedImage> Handle(std::shared_ptr<CachedImage> image);
   Entry& AddEntryLocked(const ImageInfo& info, RowId row) REQUIRES(mu_);
   void RetireLocked(Entry& entry, std::vector<ImageInfo>& retired) REQUIRES(mu_);
-  void Announce(Event event, const ImageInfo& info);
-  void Announce(Event event, const std::vector<ImageInfo>& infos);
+  void Announce(Event event, const ImageInfo& info, EventDetail detail = {});
   void TellSuperseded(const std::vector<ImageInfo>& retired);
   RowId RowForLocked(const ImageId& id) REQUIRES(mu_);
   ImageStatus StatusLocked(const Entry& entry) REQUIRES(mu_);
@@ -133,11 +134,12 @@ class CacheImpl final : public Cache, public ImageHost {
   bool SealedLocked(const Entry& entry) const REQUIRES(mu_);
   void NoteOpenLocked(Entry& entry, bool hit) REQUIRES(mu_);
   void AnnounceSealed(RowId row);
-  void MarkDamaged(RowId row);
+  bool MarkDamaged(RowId row);
   void RemoveDamaged();
 
   // Removing (cache_admin.cc). REQUIRES: the rows were chosen as victims of the budget.
-  PruneResult RemoveImages(const std::vector<RowId>& rows, Reason reason);
+  PruneResult RemoveImages(const std::vector<RowId>& rows, Removal reason);
+  PruneResult PruneFor(std::optional<uint64_t> target, bool dry_run, Removal reason);
   Result<void> EvictVersion(RowId row, std::string_view name);
   bool ProtectedLocked(std::string_view name) const REQUIRES(mu_);
   void UpdateProtection(std::string_view name);
@@ -193,7 +195,7 @@ class CacheImpl final : public Cache, public ImageHost {
   std::unordered_set<RowId> damaged_ GUARDED_BY(mu_);  // to be removed once they are not in use
   std::string storage_error_ GUARDED_BY(mu_);
   Nanos storage_retry_at_ GUARDED_BY(mu_){0};
-  std::function<void(Event, const ImageInfo&)> event_handler_ GUARDED_BY(mu_);
+  EventHandler event_handler_ GUARDED_BY(mu_);
   int announcing_ GUARDED_BY(mu_) = 0;  // calls of it that are under way
   // Janitor
   bool stopping_ GUARDED_BY(mu_) = false;

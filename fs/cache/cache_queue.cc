@@ -36,8 +36,9 @@ void CacheQueue::Stop() {
   thread_.Join();
 }
 
-Result<void> CacheQueue::Add(const std::string& name) {
+Result<void> CacheQueue::Add(const std::string& name, bool now) {
   QueueRow row{.name = name, .position = 0, .added = clock_.WallNow(), .attempts = 0, .next_try = Nanos(0), .error = ""};
+  IndexBatch batch;
   {
     MutexLock lock(mu_);
     auto it = std::find_if(rows_.begin(), rows_.end(), [&](const QueueRow& r) { return r.name == name; });
@@ -47,10 +48,9 @@ Result<void> CacheQueue::Add(const std::string& name) {
     } else {
       row.position = next_position_++;
     }
+    batch.put_queue = now ? MoveToFrontLocked(row) : std::vector<QueueRow>{row};
   }
   callbacks_.protect(name, true);
-  IndexBatch batch;
-  batch.put_queue.push_back(row);
   if (auto stored = callbacks_.store(std::move(batch)); !stored) {
     if (!Contains(name)) callbacks_.protect(name, false);
     return stored;
@@ -58,17 +58,36 @@ Result<void> CacheQueue::Add(const std::string& name) {
   {
     MutexLock lock(mu_);
     if (std::none_of(rows_.begin(), rows_.end(), [&](const QueueRow& r) { return r.name == name; })) rows_.push_back(row);
+    if (now) (void)MoveToFrontLocked(row);
+    preempt_ |= now && !running_.empty() && running_ != name;
   }
   changed_.NotifyAll();
   return {};
 }
 
-Result<void> CacheQueue::Remove(std::string_view name) {
+// Numbers all of them anew, with this one first, whether it is in the queue yet or not. Returns them all.
+std::vector<QueueRow> CacheQueue::MoveToFrontLocked(const QueueRow& row) {
+  const auto it = std::find_if(rows_.begin(), rows_.end(), [&](const QueueRow& r) { return r.name == row.name; });
+  if (it != rows_.end()) std::rotate(rows_.begin(), it, it + 1);
+  std::vector<QueueRow> rows;
+  if (it == rows_.end()) rows.push_back(row);
+  rows.insert(rows.end(), rows_.begin(), rows_.end());
+  next_position_ = 1;
+  for (QueueRow& r : rows) r.position = next_position_++;
+  for (QueueRow& r : rows_)
+    r.position = std::find_if(rows.begin(), rows.end(), [&](const QueueRow& other) { return other.name == r.name; })->position;
+  return rows;
+}
+
+Result<void> CacheQueue::Remove(std::string_view name, bool end_fill) {
   {
     MutexLock lock(mu_);
     if (std::erase_if(rows_, [&](const QueueRow& r) { return r.name == name; }) == 0)
       return Error{Errc::kNotFound, fmt::format("{} is not queued", name)};
-    if (running_ == name) cancel_running_ = true;
+    if (running_ == name) {
+      cancel_running_ = true;
+      end_fill_ = end_fill;
+    }
   }
   changed_.NotifyAll();
   callbacks_.protect(std::string(name), false);
@@ -123,7 +142,7 @@ void CacheQueue::Run(std::stop_token stop) {
       while (!stopping_ && !(next = NextLocked(wait))) changed_.WaitFor(mu_, wait);
       if (stopping_) return;
       name = running_ = *next;
-      cancel_running_ = false;
+      cancel_running_ = end_fill_ = preempt_ = false;
       fill_result_.reset();
       waiting_for_.reset();
     }
@@ -139,16 +158,21 @@ Result<void> CacheQueue::CacheOne(const std::string& name, std::stop_token stop)
     waiting_for_ = image->row();
   }
   image->StartFill(Urgency::kQueued);
-  bool cancelled;
+  bool cancelled, end_fill;
   {
     MutexLock lock(mu_);
-    while (!fill_result_ && !cancel_running_ && !stopping_) changed_.Wait(mu_);
+    while (!fill_result_ && !cancel_running_ && !preempt_ && !stopping_) changed_.Wait(mu_);
     waiting_for_.reset();
     if (fill_result_) return *fill_result_;
     cancelled = cancel_running_;
+    end_fill = end_fill_ || (preempt_ && !cancelled && !stopping_);  // a reader's next read starts it again, in the background
   }
-  if (cancelled && image->open_handles.load() == 0) image->CancelFill();
-  return Error{Errc::kCancelled, cancelled ? "taken off the queue" : "stopping"};
+  if (end_fill) {
+    image->CancelFill();
+  } else if (cancelled && image->open_handles.load() == 0) {
+    image->CancelFill();
+  }
+  return Error{Errc::kCancelled, cancelled ? "taken off the queue" : end_fill ? "overtaken" : "stopping"};
 }
 
 void CacheQueue::Finish(const std::string& name, const Result<void>& result) {
@@ -160,6 +184,7 @@ void CacheQueue::Finish(const std::string& name, const Result<void>& result) {
     MutexLock lock(mu_);
     running_.clear();
     if (stopping_) return;
+    if (!done && preempt_ && result.error().code == Errc::kCancelled) return;  // its turn comes again
     auto it = std::find_if(rows_.begin(), rows_.end(), [&](const QueueRow& r) { return r.name == name; });
     if (it == rows_.end()) return;  // it was taken off meanwhile
     if (done) {

@@ -38,8 +38,11 @@ class CacheQueue {
   void Start();
   void Stop();
 
-  Result<void> Add(const std::string& name);  // no effect when it is queued; then it is tried at once
-  Result<void> Remove(std::string_view name);
+  // When it is queued it is tried at once. `now`: before all others, also the one that is being cached; that goes on
+  // afterwards, and its attempt does not count as failed.
+  Result<void> Add(const std::string& name, bool now = false);
+  // `end_fill`: its fill ends even if somebody has the image open.
+  Result<void> Remove(std::string_view name, bool end_fill = false);
   void Clear();
   bool Contains(std::string_view name);
   std::vector<QueueEntry> List();
@@ -50,6 +53,7 @@ class CacheQueue {
  private:
   void Run(std::stop_token stop);
   std::optional<std::string> NextLocked(Nanos& wait) REQUIRES(mu_);
+  std::vector<QueueRow> MoveToFrontLocked(const QueueRow& row) REQUIRES(mu_);
   Result<void> CacheOne(const std::string& name, std::stop_token stop);
   void Finish(const std::string& name, const Result<void>& result);
 
@@ -61,6 +65,8 @@ class CacheQueue {
   uint64_t next_position_ GUARDED_BY(mu_) = 1;
   std::string running_ GUARDED_BY(mu_);         // name; empty when none
   bool cancel_running_ GUARDED_BY(mu_) = false;
+  bool end_fill_ GUARDED_BY(mu_) = false;       // with cancel_running_
+  bool preempt_ GUARDED_BY(mu_) = false;        // another one goes before the one that runs
   std::optional<RowId> waiting_for_ GUARDED_BY(mu_);
   std::optional<Result<void>> fill_result_ GUARDED_BY(mu_);
   bool stopping_ GUARDED_BY(mu_) = false;

@@ -64,7 +64,7 @@ Result<OpenedSealed> CacheImpl::OpenSealed(RowId row) {
     // Short of descriptors or memory, or an I/O error: that says nothing about the file.
     if (!TellsOfTheFile(file.error().code)) return file.error();
     LogWarn("{}: its data file cannot be used as it is: {}", found.info.id.name, file.error().message);
-    MarkDamaged(row);
+    (void)MarkDamaged(row);
     return not_sealed;
   }
   auto use = std::make_shared<SealedUse>([this, row] {
@@ -79,6 +79,7 @@ void CacheImpl::SealedOpened(RowId row) {
   Entry* entry = table_.Find(row);
   if (entry == nullptr) return;
   ++entry->sealed_opens;
+  ++counters_.passthrough_opens;
   NoteOpenLocked(*entry, true);
 }
 
@@ -105,16 +106,28 @@ void CacheImpl::AnnounceSealed(RowId row) {
   Announce(Event::kSealed, info);
 }
 
-void CacheImpl::MarkDamaged(RowId row) {
+// True when that is news.
+bool CacheImpl::MarkDamaged(RowId row) {
   MutexLock lock(mu_);
   Entry* entry = table_.Find(row);
-  if (entry == nullptr) return;
-  entry->damaged = true;
+  if (entry == nullptr) return false;
   entry->seal_announced = false;
   if (entry->passed_through) damaged_.insert(row);
+  return !std::exchange(entry->damaged, true);
 }
 
-void CacheImpl::OnDropped(RowId row) { MarkDamaged(row); }
+// One event for all that is found bad of an image before the next checkpoint.
+void CacheImpl::OnDropped(RowId row) {
+  if (!MarkDamaged(row)) return;
+  ImageInfo info;
+  {
+    MutexLock lock(mu_);
+    const Entry* entry = table_.Find(row);
+    if (entry == nullptr) return;
+    info = entry->row.info;
+  }
+  Announce(Event::kDamaged, info, {"a part of it on disk is bad; it is fetched again", 0});
+}
 
 void CacheImpl::RemoveDamaged() {
   std::vector<RowId> rows;
@@ -124,7 +137,7 @@ void CacheImpl::RemoveDamaged() {
   }
   std::erase_if(rows, [this](RowId row) { return !budget_.ChooseVictim(row, true); });
   if (rows.empty()) return;
-  RemoveImages(rows, Reason::kDamaged);
+  RemoveImages(rows, Removal::kDamaged);
 }
 
 }  // namespace glintfs

@@ -63,7 +63,7 @@ Result<void> CacheImpl::Start() {
   ReserveRows();
   UpdateHeadroom();
   if (budget_.OverLimit()) {  // max_size was lowered
-    const PruneResult pruned = Prune(std::nullopt, false);
+    const PruneResult pruned = PruneFor(std::nullopt, false, Removal::kLimit);
     LogInfo("over the limit at start: {} images ({}) evicted", pruned.files, FormatSize(pruned.bytes));
   }
   StartWorkers(std::move(queue));
@@ -261,7 +261,7 @@ void CacheImpl::Sweep(RowId below) {
   }
   for (const auto& [row, bytes] : grown) budget_.Grow(row, bytes);
   std::erase_if(lost, [this](RowId row) { return !budget_.ChooseVictim(row, true); });
-  RemoveImages(lost, Reason::kLost);
+  RemoveImages(lost, Removal::kLost);
 }
 
 // Row numbers are promised in blocks, stored before the first of a block is used, so that none is ever given twice.

@@ -54,7 +54,10 @@ uint64_t CachedImage::ChunkLength(uint64_t chunk) const {
 
 // ---------------------------------------------------------------------------------------------------- reads
 
-void CachedImage::Read(std::unique_ptr<ReadOp> op) { Advance(std::move(op), true); }
+void CachedImage::Read(std::unique_ptr<ReadOp> op) {
+  op->began_ = host_.clock().Now();
+  Advance(std::move(op), true);
+}
 
 void CachedImage::Advance(std::unique_ptr<ReadOp> op, bool first) {
   for (;;) {
@@ -112,6 +115,7 @@ CachedImage::Decision CachedImage::DecideLocked(std::unique_ptr<ReadOp>& op, boo
     PlanFillLocked(actions);
   if (absent > last) return suspect ? Decision::kCheck : Decision::kReady;
   op->parked_on_ = absent;
+  op->waited_ = true;
   parked_.push_back(*op.release());
   parked_count_.fetch_add(1, std::memory_order_relaxed);
   host_.counters().reads_parked.fetch_add(1, std::memory_order_relaxed);
@@ -120,7 +124,7 @@ CachedImage::Decision CachedImage::DecideLocked(std::unique_ptr<ReadOp>& op, boo
 
 // With fill=full a read starts a fill of what is absent.
 void CachedImage::PlanFillOnReadLocked(uint64_t first_absent, Actions& actions) {
-  if (!fill_ && !present_.full() && !sealed_ && host_.clock().Now() >= fill_retry_at_ && host_.MayFill(info_.size)) {
+  if (!fill_ && !present_.full() && !sealed_ && !fills_held_ && host_.clock().Now() >= fill_retry_at_ && host_.MayFill(info_.size)) {
     fill_ = Urgency::kBackground;
     fill_cursor_ = std::min(first_absent, chunks_);
   }
@@ -142,7 +146,8 @@ std::optional<CachedImage::Hit> CachedImage::TryRead(uint64_t offset, size_t len
   {
     MutexLock lock(mu_);
     if (!IsHitLocked(offset, length)) return std::nullopt;
-    hit = {.file = file_.get(), .length = static_cast<size_t>(std::min<uint64_t>(length, info_.size - offset))};
+    hit = {.file = file_.get(), .length = static_cast<size_t>(std::min<uint64_t>(length, info_.size - offset)),
+           .latency = &host_.counters().hit_latency};
     if (!present_.full()) {
       if (const auto ahead = readahead_.OnRead(offset, hit.length)) AheadLocked(*ahead, actions);
       PlanFillOnReadLocked((offset + hit.length + chunk_size_ - 1) / chunk_size_, actions);
@@ -174,9 +179,9 @@ void CachedImage::Reply(std::unique_ptr<ReadOp> op) {
     file = file_;
   }
   const size_t length = static_cast<size_t>(std::min<uint64_t>(op->length, info_.size - op->offset));
-  host_.counters().bytes_read.fetch_add(length, std::memory_order_relaxed);
   if (!op->held_.empty()) return ReplyMixed(std::move(op), file);
-  if (op->Done({.file = file.get(), .offset = op->offset, .length = length, .bytes = {}})) return;
+  CountBytes(*op, length);
+  if (op->Done({.file = file.get(), .offset = op->offset, .length = length, .bytes = {}})) return CountLatency(*op);
   // The cache may fail, the read does not: chunks that cannot be read are dropped and fetched.
   if (++op->failed_replies_ > kMaxFailedReplies) return op->Fail({Errc::kIo, "the data file cannot be read"});
   CheckRange(op->offset, length);
@@ -201,7 +206,26 @@ void CachedImage::ReplyMixed(std::unique_ptr<ReadOp> op, const std::shared_ptr<F
     }
     at += n;
   }
+  CountBytes(*op, length);
   op->Done({.file = nullptr, .offset = op->offset, .length = length, .bytes = bytes});
+  CountLatency(*op);
+}
+
+// Before the answer, so that who has it finds it counted. A read that is nobody's (Refetch) does not count.
+void CachedImage::CountBytes(const ReadOp& op, size_t length) {
+  if (op.began_.count() == 0) return;
+  CacheCounters& counters = host_.counters();
+  counters.bytes_read.fetch_add(length, std::memory_order_relaxed);
+  if (!op.held_.empty())
+    counters.bytes_from_bypass.fetch_add(length, std::memory_order_relaxed);
+  else if (op.waited_)
+    counters.bytes_from_store.fetch_add(length, std::memory_order_relaxed);
+}
+
+void CachedImage::CountLatency(const ReadOp& op) {
+  if (op.began_.count() == 0) return;
+  CacheCounters& counters = host_.counters();
+  (op.waited_ ? counters.miss_latency : counters.hit_latency).Count(host_.clock().Now() - op.began_);
 }
 
 bool CachedImage::Cancel(uint64_t op_id) {
@@ -297,6 +321,19 @@ void CachedImage::ReturnDirty(const Dirty& dirty, bool lost_writes) {
   if (report) host_.OnDirty(shared_from_this());
 }
 
+std::optional<FetchStatus> CachedImage::Describe(const Flight& flight) {
+  const Nanos now = host_.clock().Now();
+  MutexLock lock(mu_);
+  if (!flight.running || flight.next >= flight.end) return std::nullopt;
+  const uint64_t offset = flight.begin * chunk_size_;
+  return FetchStatus{.name = info_.id.name,
+                     .offset = offset,
+                     .length = std::min(info_.size, flight.end * chunk_size_) - offset,
+                     .received = (flight.next - flight.begin) * chunk_size_,
+                     .urgency = UrgencyName(flight.urgency.load()),
+                     .age = now - flight.begun};
+}
+
 uint64_t CachedImage::PresentRun(uint64_t from) {
   MutexLock lock(mu_);
   return present_.FirstAbsent(from, chunks_);
@@ -305,7 +342,7 @@ uint64_t CachedImage::PresentRun(uint64_t from) {
 CachedImage::Progress CachedImage::progress() {
   MutexLock lock(mu_);
   Progress p{.chunks_present = present_.count(), .cached_bytes = present_.count() * chunk_size_, .complete = present_.full(),
-             .filling = fill_.has_value(), .fill_rate = fill_ ? rate_ : 0, .error = fill_error_};
+             .filling = fill_.has_value(), .queued = fill_ == Urgency::kQueued, .fill_rate = fill_ ? rate_ : 0, .error = fill_error_};
   if (chunks_ > 0 && present_.Has(chunks_ - 1)) p.cached_bytes -= chunk_size_ - ChunkLength(chunks_ - 1);
   if (fill_ && host_.clock().Now() - window_start_ > std::chrono::seconds(3)) p.fill_rate = 0;  // it has stalled
   return p;

@@ -71,6 +71,7 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   struct Hit {
     const File* file;
     size_t length;
+    LatencyHistogram* latency = nullptr;  // to be told how long the read took in all; null: nobody wants to know
   };
   std::optional<Hit> TryRead(uint64_t offset, size_t length);
   // Fails the parked read with this id with kCancelled. False when it is not parked (answered, or being answered).
@@ -84,6 +85,9 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   bool filling();
   // Ends a fill: its flights end after the chunk they are at. Reads go on.
   void CancelFill() { EndFlights(Urgency::kQueued); }
+  // The same, and reads start none again until ResumeFills.
+  void HoldFills();
+  void ResumeFills() { fills_held_ = false; }
   // Ends everything that is being fetched, readahead that nobody waits for included. Reads that wait start over.
   void StopFetching() { EndFlights(Urgency::kDemand); }
   // For an image of no bytes: makes its (empty) data file, so that it counts as complete.
@@ -141,11 +145,13 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
     uint64_t chunks_present = 0;
     uint64_t cached_bytes = 0;
     bool complete = false;
-    bool filling = false;
+    bool filling = false, queued = false;  // queued: on request
     double fill_rate = 0;  // bytes/s
     std::string error;     // of the last fill
   };
   Progress progress();
+  // Nullopt: it does not run.
+  std::optional<FetchStatus> Describe(const Flight& flight);
 
   // Checks one chunk against its hash if it is suspect; see ReadChecked.
   void CheckIfSuspect(uint64_t chunk);
@@ -191,6 +197,8 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   void Unparked(size_t reads);
 
   void Reply(std::unique_ptr<ReadOp> op);
+  void CountBytes(const ReadOp& op, size_t length);
+  void CountLatency(const ReadOp& op);
   void ReplyMixed(std::unique_ptr<ReadOp> op, const std::shared_ptr<File>& file);
 
   // Fetching (cached_image_fetch.cc)
@@ -214,7 +222,7 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   const uint64_t chunk_size_;
   const uint64_t chunks_;
   ImageHost& host_;
-  std::atomic<bool> sealed_{false}, file_left_alone_{false};
+  std::atomic<bool> sealed_{false}, file_left_alone_{false}, fills_held_{false};
   const bool preexisting_file_;  // may hold bytes in absent chunks, from before an unclean end
 
   Mutex mu_;

@@ -172,7 +172,7 @@ bool CachedImage::BeginFlight(Flight& flight, Extent& extent) {
     }
     if (flight.next < flight.end && !failed_) {
       flight.running = go = true;
-      flight.started = host_.clock().Now();
+      flight.begun = flight.started = host_.clock().Now();
       extent.offset = flight.next * chunk_size_;
       extent.length = std::min(info_.size, flight.end * chunk_size_) - extent.offset;
     }
@@ -205,8 +205,9 @@ void CachedImage::ServeEarly(uint64_t chunk, std::span<const std::byte> prefix) 
   Unparked(ready.size());
   for (auto& op : ready) {
     const size_t length = static_cast<size_t>(std::min(info_.size, op->offset + op->length) - op->offset);
-    host_.counters().bytes_read.fetch_add(length, std::memory_order_relaxed);
+    CountBytes(*op, length);
     op->Done({.file = nullptr, .offset = op->offset, .length = length, .bytes = prefix.subspan(op->offset - begin, length)});
+    CountLatency(*op);
   }
   if (!ready.empty()) std::this_thread::yield();
 }
@@ -368,7 +369,10 @@ void CachedImage::EndFlight(const std::shared_ptr<Flight>& flight, const Result<
     PlanFillLocked(actions);
   }
   if (!result) {
-    if (result.error().code != Errc::kCancelled) host_.counters().fetch_errors.fetch_add(1, std::memory_order_relaxed);
+    if (result.error().code != Errc::kCancelled) {
+      host_.counters().fetch_errors.fetch_add(1, std::memory_order_relaxed);
+      if (!flight->fill) host_.OnFetchFailed(*this, result.error());  // a fill's is told with the end of the fill
+    }
     if (result.error().code == Errc::kStale || result.error().code == Errc::kNotFound) host_.OnStale(*this);
   }
   Perform(std::move(actions));

@@ -134,7 +134,7 @@ void CachedImage::StopFillLocked(std::optional<Error> error, Actions& actions) {
   fill_.reset();
   actions.fill_ended = true;
   fill_error_ = error ? error->ToString() : "";
-  if (error) {
+  if (error && error->code != Errc::kCancelled) {
     // A queued fill has the queue to try again; a background one is tried again from here on the next read.
     const int exponent = std::min(fill_failures_++, 6);
     if (!queued) fill_retry_at_ = host_.clock().Now() + std::chrono::seconds(1 << exponent);
@@ -185,6 +185,11 @@ void CachedImage::StartFill(Urgency urgency) {
 bool CachedImage::filling() {
   MutexLock lock(mu_);
   return fill_.has_value();
+}
+
+void CachedImage::HoldFills() {
+  fills_held_ = true;
+  CancelFill();
 }
 
 // Of urgency `least` and less.

@@ -88,6 +88,7 @@ std::shared_ptr<Flight> FetchQueue::NextLocked() {
     auto flight = std::move(queue.front());
     queue.pop_front();
     ++running_;
+    flying_.push_back(flight);
     return flight;
   }
   return nullptr;
@@ -106,6 +107,7 @@ void FetchQueue::Work(std::stop_token stop) {
     {
       MutexLock lock(mu_);
       --running_;
+      std::erase(flying_, flight);  // `flight` still holds it
       last_demand = flight->counted_demand && demand_.fetch_sub(1) == 1;
     }
     // This worker looks for the next flight itself: nobody else need wake for the place it leaves.
@@ -140,6 +142,15 @@ void FetchQueue::SetFillRate(uint64_t bytes_per_second) {
     rate_free_at_ = Nanos(0);
   }
   pace_.NotifyAll();
+}
+
+std::vector<std::shared_ptr<Flight>> FetchQueue::Flights() {
+  MutexLock lock(mu_);
+  std::vector<std::shared_ptr<Flight>> flights = flying_;
+  for (const auto& queue : waiting_)
+    for (const auto& flight : queue)
+      if (flight->fill) flights.push_back(flight);
+  return flights;
 }
 
 FetchQueue::Load FetchQueue::load() {

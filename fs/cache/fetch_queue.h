@@ -42,6 +42,8 @@ class FetchQueue {
     uint64_t running = 0, waiting = 0;
   };
   Load load();
+  // Those that run, and of the fills also those that wait.
+  std::vector<std::shared_ptr<Flight>> Flights();
 
  private:
   void Work(std::stop_token stop);
@@ -59,6 +61,7 @@ class FetchQueue {
   CondVar pace_;
   std::array<std::deque<std::shared_ptr<Flight>>, kUrgencies> waiting_ GUARDED_BY(mu_);
   int running_ GUARDED_BY(mu_) = 0;
+  std::vector<std::shared_ptr<Flight>> flying_ GUARDED_BY(mu_);  // those that run
   uint64_t fill_rate_ GUARDED_BY(mu_) = 0;
   Nanos rate_free_at_ GUARDED_BY(mu_){0};  // when the bytes granted so far are paid for
   bool stopping_ GUARDED_BY(mu_) = false;

@@ -5,6 +5,16 @@
 
 namespace glintfs {
 
+std::string_view UrgencyName(Urgency urgency) {
+  switch (urgency) {
+    case Urgency::kDemand: return "demand";
+    case Urgency::kReadahead: return "readahead";
+    case Urgency::kQueued: return "queued";
+    case Urgency::kBackground: return "background";
+  }
+  return "";
+}
+
 void InFlight::Remove(const Flight* flight) {
   std::erase_if(flights_, [flight](const auto& f) { return f.get() == flight; });
 }

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "fs/base/clock.h"
@@ -21,6 +22,7 @@ class CachedImage;
 // In this order; a lower value goes first.
 enum class Urgency : int { kDemand = 0, kReadahead = 1, kQueued = 2, kBackground = 3 };
 inline constexpr int kUrgencies = 4;
+std::string_view UrgencyName(Urgency urgency);  // "demand", …
 
 struct Flight {
   Flight(std::shared_ptr<CachedImage> of, Urgency how, uint64_t first, uint64_t last_end, bool is_fill)
@@ -34,6 +36,7 @@ struct Flight {
   const bool fill;               // counts as one of the image's parallel fill extents
   bool running = false;
   bool counted_demand = false;   // the FetchQueue's, under its own lock
+  Nanos begun{0};                // when it began to run
   Nanos started{0};              // when it began to run, moved on by the time it stepped aside for others
 
   // True when this raised it.

@@ -2,6 +2,8 @@
 // Thread-safe. Nothing here is called under a lock, but for the group that says so.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -9,6 +11,7 @@
 #include "backends/backend.h"
 #include "fs/base/clock.h"
 #include "fs/base/file.h"
+#include "fs/base/latency_histogram.h"
 #include "fs/base/result.h"
 #include "fs/cache/flight.h"
 #include "fs/cache/image_status.h"
@@ -19,8 +22,11 @@ struct CacheCounters {
   std::atomic<uint64_t> read_hits{0}, read_misses{0}, bytes_read{0}, reads_parked{0};
   std::atomic<uint64_t> bytes_fetched[kUrgencies] = {};
   std::atomic<uint64_t> fetch_errors{0}, bypassed_bytes{0};
-  std::atomic<uint64_t> evictions{0}, evicted_bytes{0}, stalled_removed{0}, invalid_removed{0};
   std::atomic<uint64_t> checksum_ok{0}, checksum_failed{0}, bad_chunks{0};
+  std::atomic<uint64_t> bytes_from_store{0}, bytes_from_bypass{0};  // parts of bytes_read
+  std::atomic<uint64_t> passthrough_opens{0}, storage_errors{0};
+  std::array<std::atomic<uint64_t>, kRemovals> removed{}, removed_bytes{};
+  LatencyHistogram hit_latency, miss_latency;
 };
 
 class ImageHost {
@@ -57,6 +63,7 @@ class ImageHost {
 
   virtual void OnDirty(std::shared_ptr<CachedImage> image) = 0;       // has something for the next checkpoint
   virtual void OnFillEnded(CachedImage& image, std::optional<Error> error) = 0;
+  virtual void OnFetchFailed(CachedImage& image, const Error& error) = 0;  // of a fetch that is no fill's
   virtual void OnStale(CachedImage& image) = 0;                       // the source has another version
   virtual void OnDropped(RowId row) = 0;                              // a chunk that was present turned out bad
   virtual void OnDestroyed(RowId row) = 0;                            // from ~CachedImage

@@ -1,6 +1,7 @@
 // What is known about one image, as shown in xattrs, the control API and log lines. Plain values.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -38,6 +39,36 @@ struct ScrubStatus {
   std::string error;
 };
 std::string_view ScrubStateName(ScrubStatus::State state);  // "never", …
+
+// Why an image left the cache.
+enum class Removal {
+  kRoom,        // evicted to make room for another one
+  kLimit,       // evicted because the limit was lowered, or the file system fills up
+  kPrune,       // evicted by an operator's prune
+  kRequest,     // evicted by name, or with all others
+  kSuperseded,  // the source has another version, or none
+  kInvalid,     // it failed its checksum
+  kStalled,     // partial, and without progress for stall_time
+  kDamaged,     // a part of it on disk was bad, and its file was not to be written any more
+  kLost,        // its data file was gone
+};
+inline constexpr size_t kRemovals = 9;
+std::string_view RemovalName(Removal reason);  // "room", …
+
+// One request to the source that is under way.
+struct FetchStatus {
+  std::string name;
+  uint64_t offset = 0, length = 0, received = 0;  // bytes; received in whole chunks
+  std::string_view urgency;                       // "demand", …
+  Nanos age{0};                                   // since it was sent
+};
+// An image that is being filled.
+struct FillStatus {
+  std::string name;
+  uint64_t size = 0, cached_bytes = 0;
+  double rate = 0;  // bytes/s
+  bool queued = false;
+};
 
 struct ImageStatus {
   ImageInfo info;

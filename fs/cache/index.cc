@@ -5,6 +5,7 @@
 #include "fs/cache/index.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <atomic>
 #include <bit>
@@ -117,6 +118,7 @@ class SqliteIndex final : public Index {
   ~SqliteIndex() override { StopThread(); }
 
   Result<void> OpenDatabase(const std::string& path, uint64_t chunk_size, IndexContent& content) {
+    path_ = path;
     GLINTFS_TRY(db_.Open(path));
     GLINTFS_TRY(db_.Execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-2048;"));
     GLINTFS_TRY(db_.Execute(kSchema));
@@ -172,7 +174,19 @@ class SqliteIndex final : public Index {
     return {};
   }
 
-  uint64_t commits() const override { return commits_.load(); }
+  IndexHealth health() const override {
+    AssertNoLockHeld();
+    IndexHealth health;
+    health.commits = commits_.load();
+    health.commit_errors = commit_errors_.load();
+    health.last_commit = Nanos(last_commit_.load());
+    health.commit_latency = commit_latency_.counts();
+    for (const char* suffix : {"", "-wal"}) {
+      struct stat st{};
+      if (::stat((path_ + suffix).c_str(), &st) == 0) health.size += static_cast<uint64_t>(st.st_size);
+    }
+    return health;
+  }
 
  private:
   struct Pending {
@@ -204,15 +218,19 @@ class SqliteIndex final : public Index {
   }
 
   Result<void> Commit(const std::deque<Pending>& work) {
+    const Nanos begin = Clock::System().Now();
     Result<void> result = db_.Execute("BEGIN IMMEDIATE");
     for (const Pending& pending : work)
       if (result) result = writer_.Put(pending.batch);
     if (result) result = db_.Execute("COMMIT");
     if (!result) {
+      ++commit_errors_;
       (void)db_.Execute("ROLLBACK");
       return result;
     }
     ++commits_;
+    last_commit_ = Clock::System().WallNow().count();
+    commit_latency_.Count(Clock::System().Now() - begin);
     return result;
   }
 
@@ -291,7 +309,10 @@ class SqliteIndex final : public Index {
   sqlite::Database db_;      // the writer thread's, after OpenDatabase
   sqlite::Database reader_;  // serialised by SQLite
   Writer writer_;            // the writer thread's
-  std::atomic<uint64_t> commits_{0};
+  std::string path_;         // constant after OpenDatabase
+  std::atomic<uint64_t> commits_{0}, commit_errors_{0};
+  std::atomic<int64_t> last_commit_{0};  // wall clock, ns
+  LatencyHistogram commit_latency_;
 
   Mutex mu_;
   CondVar wake_;

@@ -17,6 +17,7 @@
 
 #include "backends/backend.h"
 #include "fs/base/result.h"
+#include "fs/cache/cache_stats.h"
 #include "fs/cache/image_status.h"
 
 namespace glintfs {
@@ -101,7 +102,7 @@ class Index {
   virtual Result<std::vector<ChunkSegment>> LoadSegments(RowId row) = 0;
   // Everything applied, and the end marked as clean.
   virtual Result<void> Close() = 0;
-  virtual uint64_t commits() const = 0;
+  virtual IndexHealth health() const = 0;
 };
 
 }  // namespace glintfs

@@ -68,7 +68,7 @@ void CacheImpl::RunJanitor(std::stop_token) {
 void CacheImpl::Tick() {
   UpdateHeadroom();
   if (budget_.OverLimit()) {
-    const PruneResult pruned = Prune(std::nullopt, false);
+    const PruneResult pruned = PruneFor(std::nullopt, false, Removal::kLimit);
     if (pruned.files > 0) LogInfo("over the limit: {} images ({}) evicted", pruned.files, FormatSize(pruned.bytes));
   }
   RemoveDamaged();
@@ -185,7 +185,7 @@ void CacheImpl::NoteCheckpointed(const std::shared_ptr<CachedImage>& image) {
   if (verify) verifier_->Consider(image);  // keeps it until the verdict, though nobody else may use it any more
   if (recheck) verifier_->Recheck(image);
   LogInfo("{}: complete ({})", image->info().id.name, FormatSize(image->info().size));
-  Announce(Event::kCompleted, image->info());
+  Announce(Event::kCompleted, image->info(), {"", image->info().size});
 }
 
 void CacheImpl::UpdateHeadroom() {

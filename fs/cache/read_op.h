@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "fs/base/clock.h"
 #include "fs/base/file.h"
 #include "fs/base/result.h"
 
@@ -49,6 +50,8 @@ class ReadOp : public boost::intrusive::list_base_hook<boost::intrusive::link_mo
   std::vector<Held> held_;
   uint64_t parked_on_ = 0;  // chunk; meaningful while parked
   int failed_replies_ = 0;
+  Nanos began_{0};       // 0: a read that is nobody's
+  bool waited_ = false;  // it was parked
 };
 
 }  // namespace glintfs

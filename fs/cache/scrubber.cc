@@ -117,9 +117,9 @@ void Scrubber::AddTo(std::vector<ImageStatus>& images) {
     if (const Record* record = FindLocked(image.info.id)) image.scrub = record->status;
 }
 
-Scrubber::Counts Scrubber::counts() {
+ScrubCounts Scrubber::counts() {
   MutexLock lock(mu_);
-  Counts counts = counts_;
+  ScrubCounts counts = counts_;
   counts.waiting = waiting_.size();
   return counts;
 }

@@ -27,6 +27,7 @@
 #include "fs/base/mutex.h"
 #include "fs/base/result.h"
 #include "fs/base/thread.h"
+#include "fs/cache/cache_stats.h"
 #include "fs/cache/image_status.h"
 
 namespace glintfs {
@@ -43,12 +44,6 @@ class Scrubber {
     std::function<void(CachedImage&)> passed;  // the whole matches
     std::function<void(CachedImage&, std::string message)> failed;
   };
-  struct Counts {
-    uint64_t waiting = 0, running = 0;
-    uint64_t bytes = 0;                           // checked since start
-    uint64_t good = 0, repaired = 0, failed = 0;  // images; one that is repaired later counts in both of the last
-  };
-
   Scrubber(Callbacks callbacks, Clock& clock);
   ~Scrubber();
 
@@ -57,7 +52,7 @@ class Scrubber {
 
   ScrubStatus StatusOf(const ImageId& id);
   void AddTo(std::vector<ImageStatus>& images);
-  Counts counts();
+  ScrubCounts counts();
 
   // The image is complete: whatever was bad is not any more.
   void OnCompleted(const ImageId& id);
@@ -93,7 +88,7 @@ class Scrubber {
   CondVar wake_;
   std::unordered_map<std::string, Record> records_ GUARDED_BY(mu_);  // those that were asked for, by what names an image
   std::deque<std::string> waiting_ GUARDED_BY(mu_);                  // keys of records_
-  Counts counts_ GUARDED_BY(mu_);
+  ScrubCounts counts_ GUARDED_BY(mu_);
   bool stopping_ GUARDED_BY(mu_) = false;
   uint64_t next_read_ = 0;  // the thread's own
   Thread thread_;

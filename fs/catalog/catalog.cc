@@ -128,23 +128,41 @@ bool Catalog::IsOutdated(const ImageId& id) {
       id.name, [&id](const Known& known) { return known.kind == Known::Kind::kImage && known.image.id == id; });
 }
 
+namespace {
+// The callback may still be returning when who waits has gone on.
+template <typename T>
+struct Outcome {
+  Mutex mu;
+  CondVar changed;
+  std::optional<Result<T>> answer GUARDED_BY(mu);
+
+  void Set(Result<T> result) {
+    MutexLock lock(mu);
+    answer.emplace(std::move(result));
+    changed.NotifyAll();
+  }
+  Result<T> Wait() {
+    MutexLock lock(mu);
+    while (!answer) changed.Wait(mu);
+    return *answer;
+  }
+};
+}  // namespace
+
 Result<CatalogEntry> Catalog::LookupAndWait(const std::string& name, std::stop_token stop) {
-  struct Outcome {
-    Mutex mu;
-    CondVar changed;
-    std::optional<Result<CatalogEntry>> entry GUARDED_BY(mu);
-  };
-  const auto outcome = std::make_shared<Outcome>();  // the callback may still be returning when this function has
+  const auto outcome = std::make_shared<Outcome<CatalogEntry>>();
   const RequestId id = NewRequestId();
-  Lookup(name, id, [outcome](Result<CatalogEntry> entry) {
-    MutexLock lock(outcome->mu);
-    outcome->entry.emplace(std::move(entry));
-    outcome->changed.NotifyAll();
-  });
+  Lookup(name, id, [outcome](Result<CatalogEntry> entry) { outcome->Set(std::move(entry)); });
   const std::stop_callback cancel(stop, [this, id] { Cancel(id); });
-  MutexLock lock(outcome->mu);
-  while (!outcome->entry) outcome->changed.Wait(outcome->mu);
-  return *outcome->entry;
+  return outcome->Wait();
+}
+
+Result<ListingPtr> Catalog::ListAndWait(const std::string& directory, std::stop_token stop) {
+  const auto outcome = std::make_shared<Outcome<ListingPtr>>();
+  const RequestId id = NewRequestId();
+  List(directory, id, [outcome](Result<ListingPtr> entries) { outcome->Set(std::move(entries)); });
+  const std::stop_callback cancel(stop, [this, id] { Cancel(id); });
+  return outcome->Wait();
 }
 
 void Catalog::CannotAsk(const Error& error) {
@@ -186,6 +204,7 @@ void Catalog::Watch(Watched& watched) {
     if (!health.reachable)
       LogWarn("source {} does not answer ({}); serving what is cached", backend_.source(), health.error);
     watched.reported_reachable = health.reachable;
+    if (options_.on_health) options_.on_health(health);
     watched.next_report = now + kReportInterval;
   }
   if (health.reachable || now < watched.next_probe || probing_.exchange(true)) return;

@@ -34,6 +34,8 @@ struct CatalogOptions {
   int ask_threads = 8;
   size_t max_names = 200'000;                    // kept in memory
   size_t max_listings = 4'096;
+  // Told when the source ceases to answer and when it answers again, as the log is; without locks, by the timer's thread.
+  std::function<void(const Health&)> on_health;
 };
 
 struct CatalogEntry {
@@ -67,6 +69,7 @@ class Catalog {
   bool Cancel(RequestId id);
 
   Result<CatalogEntry> LookupAndWait(const std::string& name, std::stop_token stop);
+  Result<ListingPtr> ListAndWait(const std::string& directory, std::stop_token stop);
 
   // The source refused this name's version (kStale): the next lookup asks again.
   void Invalidate(const std::string& name);

@@ -220,11 +220,13 @@ void DoRelease(fuse_req_t req, fuse_ino_t node, fuse_file_info* info) {
 
 // What is cached is read here and now: nothing to wait for, nothing to interrupt.
 bool AnswerHit(Request& request, const Filesystem& fs, uint64_t handle, uint64_t offset, size_t size) {
+  const Nanos begin = Clock::System().Now();  // two looks at the clock cost some 50 ns of a read's ten microseconds
   const auto hit = fs.TryRead(handle, offset, size);
   if (!hit) return false;
   const std::span<std::byte> buffer = ThreadBuffer(hit->length);
   if (!hit->file->ReadAt(buffer, offset)) return false;  // Read finds out what is wrong
   ReplyBytes(request, buffer);
+  if (hit->latency != nullptr) hit->latency->Count(Clock::System().Now() - begin);
   return true;
 }
 

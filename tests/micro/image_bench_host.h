@@ -90,6 +90,7 @@ class Host final : public ImageHost {
   bool StorageUsable() override { return true; }
   void OnDirty(std::shared_ptr<CachedImage>) override {}
   void OnFillEnded(CachedImage&, std::optional<Error>) override {}
+  void OnFetchFailed(CachedImage&, const Error&) override {}
   void OnStale(CachedImage&) override {}
   void OnDropped(RowId) override {}
   void OnDestroyed(RowId) override {}

@@ -55,15 +55,17 @@ class FakeCache final : public Cache {
   bool IsPinned(std::string_view) override { return false; }
   Result<void> Scrub(std::string_view) override { return {}; }
   uint64_t ScrubAll() override { return 0; }
-  Result<void> Enqueue(const ImageInfo&) override { return {}; }
+  Result<void> Enqueue(const ImageInfo&, bool) override { return {}; }
   Result<void> Dequeue(std::string_view) override { return {}; }
   void ClearQueue() override {}
   std::vector<QueueEntry> Queue() override { return {}; }
+  Result<void> CancelFill(std::string_view) override { return {}; }
+  CacheActivity Activity() override { return {}; }
   CacheStats Stats() override;
   CacheLimits Limits() override { return {}; }
   void SetLimits(const CacheLimits&) override {}
   Result<void> Checkpoint() override { return {}; }
-  void SetEventHandler(std::function<void(Event, const ImageInfo&)>) override {}
+  void SetEventHandler(EventHandler) override {}
 
  private:
   Mutex mu_;

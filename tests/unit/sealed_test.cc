@@ -121,7 +121,7 @@ TEST_F(SealedTest, NotBeforeItIsCompleteAndInTheIndex) {
 
 TEST_F(SealedTest, IsAnnouncedOnce) {
   std::atomic<int> sealed{0};
-  cache_->SetEventHandler([&](Cache::Event event, const ImageInfo& info) {
+  cache_->SetEventHandler([&](Cache::Event event, const ImageInfo& info, const Cache::EventDetail&) {
     if (event == Cache::Event::kSealed && info.id.name == "a") ++sealed;
   });
   backend_.Put("a", 2 * kMiB);
