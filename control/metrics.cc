@@ -5,8 +5,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <initializer_list>
 #include <string_view>
+#include <utility>
 
 namespace glintfs {
 namespace {
@@ -67,6 +69,29 @@ class Page {
     Family(name, "counter", help);
     for (const Labelled& v : values) Append("{}{{{}=\"{}\"}} {}\n", name, label, v.value, v.count);
   }
+  // One family, `label` telling the histograms apart; no label when it is empty.
+  void Histograms(std::string_view name, std::string_view help, std::string_view label,
+                  std::initializer_list<std::pair<std::string_view, const HistogramCounts*>> values) {
+    Family(name, "histogram", help);
+    for (const auto& [value, counts] : values) {
+      const std::string first = label.empty() ? "" : fmt::format("{}=\"{}\",", label, value);
+      const std::string only = label.empty() ? "" : fmt::format("{{{}=\"{}\"}}", label, value);
+      uint64_t below = 0;
+      for (size_t i = 0; i < counts->buckets.size(); ++i) {
+        below += counts->buckets[i];
+        const std::string bound =
+            i < kHistogramBounds.size() ? fmt::format("{}", static_cast<double>(kHistogramBounds[i]) / 1e9) : "+Inf";
+        Append("{}_bucket{{{}le=\"{}\"}} {}\n", name, first, bound, below);
+      }
+      Append("{}_sum{} {}\n", name, only, std::chrono::duration<double>(counts->sum).count());
+      Append("{}_count{} {}\n", name, only, below);
+    }
+  }
+  void Removals(std::string_view name, std::string_view help, const std::array<uint64_t, kRemovals>& counts) {
+    Family(name, "counter", help);
+    for (size_t i = 0; i < counts.size(); ++i)
+      Append("{}{{reason=\"{}\"}} {}\n", name, RemovalName(static_cast<Removal>(i)), counts[i]);
+  }
   // The four families of one backend, by operation and by kind of error.
   void Source(const BackendStats& stats) {
     const std::string backend = EscapeLabel(stats.backend);
@@ -102,6 +127,12 @@ class Page {
     Append("glintfs_info{{version=\"{}\",source=\"{}\",mountpoint=\"{}\",fill=\"{}\"}} 1\n",
            EscapeLabel(status.version), EscapeLabel(status.source), EscapeLabel(status.mountpoint),
            EscapeLabel(status.fill));
+    Family("glintfs_build_info", "gauge", "What was built; always 1.");
+    Append("glintfs_build_info{{version=\"{}\",compiler=\"{}\"}} 1\n", EscapeLabel(status.version), EscapeLabel(__VERSION__));
+  }
+  void Counter(std::string_view name, std::string_view help, double value) {
+    Family(name, "counter", help);
+    Append("{} {}\n", name, value);
   }
   std::string Take() { return std::move(text_); }
 
@@ -152,12 +183,30 @@ void AddState(Page& page, const ServiceStatus& status, const std::vector<QueueEn
   page.Gauges("glintfs_fetches", "Requests to the source by state.", "state",
               {{"running", c.fetches_running}, {"waiting", c.fetches_waiting}});
   page.Gauge("glintfs_reads_parked", "Reads that wait for data.", c.reads_parked);
+  page.Gauge("glintfs_fills", "Images that are being filled.", c.fills_running);
+  page.Gauge("glintfs_fill_rate_bytes_per_second", "Speed of all fills together.", c.fill_rate);
+  page.Gauge("glintfs_passthrough_on", "1 when the kernel reads complete images by itself.",
+             static_cast<uint64_t>(status.passthrough_refused.empty()));
+  page.Gauge("glintfs_passthrough_open_handles", "Open handles that read past glintfs.", c.passthrough_open);
+  page.Gauges("glintfs_scrubs", "Images that somebody asked to be reread from disk.", "state",
+              {{"waiting", c.scrub.waiting}, {"running", c.scrub.running}});
+  page.Gauge("glintfs_index_size_bytes", "Size of the files of the cache index.", c.index.size);
+  page.Gauge("glintfs_index_last_commit_timestamp_seconds", "When the cache index was last written, 0 when not since the start.",
+             static_cast<double>(c.index.last_commit.count()) / 1e9);
 }
 
 void AddCounters(Page& page, const CacheStats& c) {
   page.Counters("glintfs_reads_total", "Reads answered at once (hit) or after waiting (miss).", "result",
                 {{"hit", c.read_hits}, {"miss", c.read_misses}});
-  page.Counter("glintfs_read_bytes_total", "Bytes given to readers.", c.bytes_read);
+  const uint64_t waited = c.bytes_from_store + c.bytes_from_bypass;
+  page.Counters("glintfs_read_bytes_total", "Bytes given to readers: from the cache, after waiting for the store, and past the cache.",
+                "origin",
+                {{"cache", c.bytes_read > waited ? c.bytes_read - waited : 0},
+                 {"store", c.bytes_from_store},
+                 {"bypass", c.bytes_from_bypass}});
+  page.Histograms("glintfs_read_duration_seconds", "Reads by how long they took: answered at once (hit) or after waiting (miss).",
+                  "result", {{"hit", &c.hit_latency}, {"miss", &c.miss_latency}});
+  page.Counter("glintfs_passthrough_opens_total", "Opens of complete images that read past glintfs.", c.passthrough_opens);
   page.Counters("glintfs_fetched_bytes_total", "Bytes fetched from the source by urgency.", "urgency",
                 {{"demand", c.bytes_fetched[0]},
                  {"readahead", c.bytes_fetched[1]},
@@ -165,14 +214,30 @@ void AddCounters(Page& page, const CacheStats& c) {
                  {"background", c.bytes_fetched[3]}});
   page.Counter("glintfs_fetch_errors_total", "Requests to the source that failed.", c.fetch_errors);
   page.Counter("glintfs_bypassed_bytes_total", "Bytes given to readers without being kept.", c.bypassed_bytes);
-  page.Counter("glintfs_evictions_total", "Images evicted to make room.", c.evictions);
-  page.Counter("glintfs_evicted_bytes_total", "Disk bytes freed by eviction.", c.evicted_bytes);
-  page.Counters("glintfs_removed_images_total", "Images removed by cleaning.", "reason",
-                {{"stalled", c.stalled_removed}, {"invalid", c.invalid_removed}});
+  page.Removals("glintfs_evictions_total", "Images that left the cache, by reason.", c.removed);
+  page.Removals("glintfs_evicted_bytes_total", "Disk bytes of images that left the cache, by reason.", c.removed_bytes);
   page.Counters("glintfs_checksums_total", "Whole images compared with the checksum of the source.", "result",
                 {{"ok", c.checksum_ok}, {"failed", c.checksum_failed}});
   page.Counter("glintfs_bad_chunks_total", "Chunks on disk that did not match their hash.", c.bad_chunks);
+  page.Counters("glintfs_scrubbed_images_total", "Images reread from disk, by result; one that was repaired later counts in both.",
+                "result", {{"good", c.scrub.good}, {"repaired", c.scrub.repaired}, {"failed", c.scrub.failed}});
+  page.Counter("glintfs_scrubbed_bytes_total", "Bytes reread from disk.", c.scrub.bytes);
+  page.Counter("glintfs_storage_errors_total", "Reads and writes that the cache directory refused.", c.storage_errors);
   page.Counter("glintfs_index_commits_total", "Transactions of the cache index.", c.index_commits);
+  page.Counter("glintfs_index_commit_errors_total", "Transactions of the cache index that failed.", c.index.commit_errors);
+  page.Histograms("glintfs_index_commit_duration_seconds", "Transactions of the cache index by how long they took.", "",
+                  {{"", &c.index.commit_latency}});
+}
+
+// As the client libraries of Prometheus name them.
+void AddProcess(Page& page, const ProcessStats& p) {
+  page.Counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", p.cpu_seconds);
+  page.Gauge("process_open_fds", "Number of open file descriptors.", p.open_fds);
+  page.Gauge("process_max_fds", "Maximum number of open file descriptors.", p.max_fds);
+  page.Gauge("process_resident_memory_bytes", "Resident memory size in bytes.", p.resident_bytes);
+  page.Gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", p.virtual_bytes);
+  page.Gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.",
+             static_cast<double>(p.started.count()) / 1e9);
 }
 
 }  // namespace
@@ -182,6 +247,7 @@ std::string RenderMetrics(const ServiceStatus& status, const std::vector<QueueEn
   AddState(page, status, queue);
   AddCounters(page, status.cache);
   page.Source(status.backend);
+  AddProcess(page, status.process);
   return page.Take();
 }
 

@@ -1,8 +1,11 @@
 // docs/control-api.md names every route, metric and exit code.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <regex>
+#include <set>
 #include <sstream>
 
 #include "control/ctl/exit_code.h"
@@ -39,6 +42,56 @@ TEST(ControlApiDocumentTest, NamesEveryMetric) {
     EXPECT_NE(document.find("`" + it->str(1) + "`"), std::string::npos) << it->str(1);
   }
   EXPECT_GT(families, 20);
+}
+
+std::string ReadDoc(const std::string& name) {
+  std::ifstream file(GLINTFS_SOURCE_DIR "/docs/" + name);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// What a query names must be on the page; of histograms the parts are.
+void ExpectMetricsExist(const std::string& query) {
+  ServiceStatus status;
+  status.backend.backend = "rbd";
+  const std::string page = RenderMetrics(status, {});
+  const std::regex metric("(glintfs|process)_[a-z_]+");
+  for (std::sregex_iterator it(query.begin(), query.end(), metric), end; it != end; ++it) {
+    const bool there = page.find("\n" + it->str() + " ") != std::string::npos || page.find("\n" + it->str() + "{") != std::string::npos;
+    EXPECT_TRUE(there) << it->str() << " in " << query;
+  }
+}
+
+TEST(DashboardTest, IsGrafanasJsonOfMetricsThatExist) {
+  const auto board = nlohmann::json::parse(ReadDoc("grafana/glintfs.json"));
+  EXPECT_GE(board["schemaVersion"], 36);
+  std::set<int> ids;
+  int queries = 0;
+  for (const auto& panel : board["panels"]) {
+    EXPECT_TRUE(ids.insert(panel["id"].get<int>()).second);
+    EXPECT_LE(panel["gridPos"]["x"].get<int>() + panel["gridPos"]["w"].get<int>(), 24) << panel["title"];
+    if (panel["type"] == "row") continue;
+    for (const auto& target : panel["targets"]) {
+      ++queries;
+      ExpectMetricsExist(target["expr"]);
+    }
+  }
+  EXPECT_GT(queries, 30);
+}
+
+TEST(AlertsTest, AreOfMetricsThatExistAndTellWhatToDo) {
+  const std::string rules = ReadDoc("alerts/glintfs.rules.yml"), manual = ReadDoc("operating.md");
+  const std::regex alert("alert: (\\w+)"), expression("expr: ([^\n]*(\n {10}[^\n]*)*)");
+  int alerts = 0;
+  for (std::sregex_iterator it(rules.begin(), rules.end(), alert), end; it != end; ++it, ++alerts) {
+    std::string anchor = it->str(1);
+    EXPECT_NE(manual.find("### " + anchor + "\n"), std::string::npos) << anchor;
+    std::transform(anchor.begin(), anchor.end(), anchor.begin(), ::tolower);
+    EXPECT_NE(rules.find("runbook_url: docs/operating.md#" + anchor + "\n"), std::string::npos) << anchor;
+  }
+  EXPECT_GE(alerts, 10);
+  for (std::sregex_iterator it(rules.begin(), rules.end(), expression), end; it != end; ++it) ExpectMetricsExist(it->str(1));
 }
 
 TEST(ControlApiDocumentTest, ListsTheExitCodes) {
