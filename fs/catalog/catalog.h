@@ -35,7 +35,7 @@ struct CatalogOptions {
   size_t max_names = 200'000;                    // kept in memory
   size_t max_listings = 4'096;
   // Told when the source ceases to answer and when it answers again, as the log is; without locks, by the timer's thread.
-  std::function<void(const Health&)> on_health;
+  std::function<void(const Health&)> on_health = nullptr;
 };
 
 struct CatalogEntry {
