@@ -4,7 +4,8 @@
 //   cache.cc        what the catalogue and the file system ask
 //   cache_sealed.cc complete images that are read past this process
 //   cache_host.cc   what CachedImage asks (ImageHost): room, files, fill retries, checksums
-//   cache_admin.cc  what operators ask: evict, prune, clean, queue, pins, figures
+//   cache_admin.cc  what operators ask: evict, prune, clean, queue, pins, limits
+//   cache_status.cc what operators see: images, figures, what is being fetched
 //   cache_scrub.cc  images reread from disk on request
 //   janitor.cc      the clock-driven part: checkpoints, limits, cleaning, retries
 #pragma once
