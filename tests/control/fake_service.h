@@ -226,7 +226,7 @@ class FakeService final : public Service {
     MutexLock lock(mu_);
     std::vector<SettingChange> changes;
     for (const auto& [name, value] : values) {
-      const auto it = std::find_if(settings_.begin(), settings_.end(), [&](const SettingValue& s) { return s.name == name; });
+      const auto it = std::find_if(settings_.begin(), settings_.end(), [&wanted = name](const SettingValue& s) { return s.name == wanted; });
       if (it == settings_.end()) return Error{Errc::kInvalid, "unknown option " + name};
       if (!it->changeable) return Error{Errc::kInvalid, "option " + name + ": changes with the next mount only"};
       changes.push_back({name, it->value, value});
