@@ -3,6 +3,7 @@
 #include <netdb.h>
 #include <openssl/ssl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -43,6 +44,7 @@ RawClient RawClient::OverTcp(const std::string& address) {
 }
 
 bool RawClient::StartTls(const std::string& ca_file, int version) {
+  ::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes without MSG_NOSIGNAL
   const std::unique_ptr<SSL_CTX, decltype(&::SSL_CTX_free)> context(::SSL_CTX_new(::TLS_client_method()), ::SSL_CTX_free);
   ::SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
   if (::SSL_CTX_load_verify_file(context.get(), ca_file.c_str()) != 1) throw std::runtime_error("no authority in " + ca_file);
