@@ -225,8 +225,9 @@ class FakeService final : public Service {
   Result<std::vector<SettingChange>> ChangeSettings(const std::map<std::string, std::string>& values) override {
     MutexLock lock(mu_);
     std::vector<SettingChange> changes;
-    for (const auto& [name, value] : values) {
-      const auto it = std::find_if(settings_.begin(), settings_.end(), [&wanted = name](const SettingValue& s) { return s.name == wanted; });
+    for (const auto& change : values) {
+      const std::string &name = change.first, &value = change.second;
+      const auto it = std::find_if(settings_.begin(), settings_.end(), [&](const SettingValue& s) { return s.name == name; });
       if (it == settings_.end()) return Error{Errc::kInvalid, "unknown option " + name};
       if (!it->changeable) return Error{Errc::kInvalid, "option " + name + ": changes with the next mount only"};
       changes.push_back({name, it->value, value});

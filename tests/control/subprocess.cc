@@ -56,9 +56,10 @@ std::vector<std::string> Environment(const std::map<std::string, std::string>& a
   for (const char* name : {"ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"}) {
     if (const char* const value = std::getenv(name)) all.push_back(std::string(name) + "=" + value);
   }
-  for (const auto& [name, value] : added) {
-    std::erase_if(all, [&](const std::string& variable) { return variable.starts_with(name + "="); });
-    all.push_back(name + "=" + value);
+  for (const auto& entry : added) {
+    const std::string name = entry.first + "=";
+    std::erase_if(all, [&](const std::string& variable) { return variable.starts_with(name); });
+    all.push_back(name + entry.second);
   }
   return all;
 }
