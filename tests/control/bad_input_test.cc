@@ -293,9 +293,11 @@ TEST_F(EveryRouteTest, RefusesBadNames) {
   for (const Route& route : all) {
     if (!HasName(route)) continue;
     ++routes;
+    // Glance's clients try any text as an id first, and go on to the names only after a 404.
+    const bool as_glance = route.pattern.starts_with("/v2/images/") || route.pattern.starts_with("/v2/schemas/");
     for (const std::string& name : bad) {
       const RawReply reply = Ask(route.verb, Target(route, name));
-      EXPECT_EQ(reply.status, 400) << route.verb << " " << Target(route, name);
+      EXPECT_EQ(reply.status, as_glance && name != "%zz" ? 404 : 400) << route.verb << " " << Target(route, name);
       EXPECT_TRUE(Json(reply)["error"]["message"].is_string()) << reply.body;
     }
   }
