@@ -44,7 +44,8 @@ std::optional<ServiceEvent::Kind> KindOf(Cache::Event event) {
     case Cache::Event::kQueued: return ServiceEvent::Kind::kQueued;
     case Cache::Event::kCompleted: return ServiceEvent::Kind::kFilled;
     case Cache::Event::kVerified: return ServiceEvent::Kind::kVerified;
-    case Cache::Event::kSealed: return std::nullopt;
+    case Cache::Event::kSealed:
+    case Cache::Event::kChunkDropped: return std::nullopt;
     case Cache::Event::kInvalidated: return ServiceEvent::Kind::kInvalid;
     case Cache::Event::kRemoved: return ServiceEvent::Kind::kEvicted;
     case Cache::Event::kDamaged: return ServiceEvent::Kind::kRepaired;
@@ -166,6 +167,7 @@ Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::uniqu
   parts->cache->SetEventHandler([filesystem = parts->filesystem.get(), &events = parts->events](
                                     Cache::Event event, const ImageInfo& image, const Cache::EventDetail& detail) {
     if (event == Cache::Event::kSealed) filesystem->OnSealed(image);
+    if (event == Cache::Event::kChunkDropped) filesystem->OnChunkDropped(image);
     if (const auto kind = KindOf(event)) events.Add(*kind, image.id.name, detail.text, detail.bytes);
   });
   parts->watcher = Thread("glintfs-watch", [session = parts->session.get(), on_unmounted](std::stop_token) {

@@ -154,7 +154,8 @@ class Cache {
     kSealed,
     kInvalidated,  // text: why
     kRemoved,      // text: RemovalName; bytes: disk bytes freed
-    kDamaged,      // a chunk on disk was found bad; it is fetched again
+    kDamaged,      // a chunk on disk was found bad; it is fetched again. Once for all that are found in a short time
+    kChunkDropped, // the same, for each chunk: what others keep of its content is not to be trusted
     kFailed,       // a fetch or a fill failed; text: why
   };
   struct EventDetail {

@@ -136,6 +136,7 @@ class CacheImpl final : public Cache, public ImageHost {
   void NoteOpenLocked(Entry& entry, bool hit) REQUIRES(mu_);
   void AnnounceSealed(RowId row);
   bool MarkDamaged(RowId row);
+  void Replace(RowId row);
   void RemoveDamaged();
 
   // Removing (cache_admin.cc). REQUIRES: the rows were chosen as victims of the budget.
@@ -146,6 +147,7 @@ class CacheImpl final : public Cache, public ImageHost {
   void UpdateProtection(std::string_view name);
 
   // Scrubbing (cache_scrub.cc)
+  bool ReplaceScrubbed(const ImageId& id);
   Result<std::shared_ptr<CachedImage>> UseForScrub(const ImageInfo& info);
   std::optional<Checksum> ChecksumForScrub(const ImageInfo& info, std::stop_token stop);
 

@@ -32,6 +32,23 @@ Result<std::shared_ptr<CachedImage>> CacheImpl::UseForScrub(const ImageInfo& inf
   return error;
 }
 
+bool CacheImpl::ReplaceScrubbed(const ImageId& id) {
+  RowId row;
+  std::shared_ptr<CachedImage> live;  // let go without the lock
+  bool open;
+  {
+    MutexLock lock(mu_);
+    const Entry* entry = table_.Find(id);
+    if (entry == nullptr) return false;
+    row = entry->row.row;
+    live = entry->live.lock();
+    open = entry->sealed_opens > 0 || (live && live->open_handles.load() > 0);
+  }
+  Replace(row);
+  janitor_wake_.NotifyAll();
+  return open;
+}
+
 // The one it was compared with, else the one the source has by now. While the verifier is about to do it, it is left to it.
 std::optional<Checksum> CacheImpl::ChecksumForScrub(const ImageInfo& info, std::stop_token stop) {
   {

@@ -65,6 +65,7 @@ Result<OpenedSealed> CacheImpl::OpenSealed(RowId row) {
     if (!TellsOfTheFile(file.error().code)) return file.error();
     LogWarn("{}: its data file cannot be used as it is: {}", found.info.id.name, file.error().message);
     (void)MarkDamaged(row);
+    Replace(row);
     return not_sealed;
   }
   auto use = std::make_shared<SealedUse>([this, row] {
@@ -112,21 +113,29 @@ bool CacheImpl::MarkDamaged(RowId row) {
   Entry* entry = table_.Find(row);
   if (entry == nullptr) return false;
   entry->seal_announced = false;
-  if (entry->passed_through) damaged_.insert(row);
   return !std::exchange(entry->damaged, true);
 }
 
-// One event for all that is found bad of an image before the next checkpoint.
+// One event for people for all that is found bad of an image before the next checkpoint.
 void CacheImpl::OnDropped(RowId row) {
-  if (!MarkDamaged(row)) return;
+  const bool news = MarkDamaged(row);
   ImageInfo info;
+  bool passed_through;
   {
     MutexLock lock(mu_);
     const Entry* entry = table_.Find(row);
     if (entry == nullptr) return;
     info = entry->row.info;
+    passed_through = entry->passed_through;
   }
-  Announce(Event::kDamaged, info, {"a part of it on disk is bad; it is fetched again", 0});
+  if (passed_through && !scrubber_->Owns(info.id)) Replace(row);
+  Announce(Event::kChunkDropped, info);
+  if (news) Announce(Event::kDamaged, info, {"a part of it on disk is bad; it is fetched again", 0});
+}
+
+void CacheImpl::Replace(RowId row) {
+  MutexLock lock(mu_);
+  damaged_.insert(row);
 }
 
 void CacheImpl::RemoveDamaged() {

@@ -82,7 +82,8 @@ void CacheImpl::StartWorkers(std::vector<QueueRow> queue) {
           .use = [this](const ImageInfo& info) { return UseForScrub(info); },
           .find_checksum = [this](const ImageInfo& info, std::stop_token stop) { return ChecksumForScrub(info, stop); },
           .passed = [this](CachedImage& image) { VerifyPassed(image); },
-          .failed = [this](CachedImage& image, std::string message) { VerifyFailed(image, message); }},
+          .failed = [this](CachedImage& image, std::string message) { VerifyFailed(image, message); },
+          .replace = [this](const ImageId& id) { return ReplaceScrubbed(id); }},
       clock_);
   queue_ = std::make_unique<CacheQueue>(
       CacheQueue::Callbacks{

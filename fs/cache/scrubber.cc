@@ -128,9 +128,17 @@ void Scrubber::OnCompleted(const ImageId& id) {
   {
     MutexLock lock(mu_);
     const Record* record = FindLocked(id);
-    if (record == nullptr || record->status.state != ScrubStatus::State::kFailed || record->bad.empty()) return;
+    if (record == nullptr) return;
+    const bool waits = record->replace || (record->status.state == ScrubStatus::State::kFailed && !record->bad.empty());
+    if (!waits) return;
   }
   Finish(id, ScrubStatus::State::kRepaired, "", false);
+}
+
+bool Scrubber::Owns(const ImageId& id) {
+  MutexLock lock(mu_);
+  const Record* record = FindLocked(id);
+  return record != nullptr && (record->status.state == ScrubStatus::State::kRunning || record->retry_at.count() != 0);
 }
 
 bool Scrubber::OnRemoved(const ImageId& id) {
@@ -282,7 +290,8 @@ void Scrubber::Judge(Look& look, CachedImage& image, std::stop_token stop) {
     bad = !record->bad.empty();
     any = record->status.checked_bytes > 0 || image.chunks() == 0;
   }
-  if (bad) return Repair(image, stop);
+  // A reader may have been the one who found it.
+  if (bad || (image.sealed() && image.PresentRun(0) < image.chunks())) return Repair(image, stop);
   if (!any) return Forget(look.info.id);  // evicted, and what is there now is new and empty
   if (look.whole && look.digest) {
     const std::string found = look.digest->FinishHex();
@@ -297,6 +306,7 @@ void Scrubber::Judge(Look& look, CachedImage& image, std::stop_token stop) {
 }
 
 void Scrubber::Repair(CachedImage& image, std::stop_token stop) {
+  if (image.sealed()) return Replace(image, std::move(stop));
   const ImageId& id = image.info().id;
   std::vector<uint64_t> bad;
   {
@@ -304,12 +314,7 @@ void Scrubber::Repair(CachedImage& image, std::stop_token stop) {
     Record* record = FindLocked(id);
     if (record == nullptr) return;
     bad = record->bad;
-    record->replace = image.sealed();
   }
-  if (image.sealed())
-    return Finish(id, ScrubStatus::State::kFailed,
-                  fmt::format("{} bad chunks; whoever has it open may read it past glintfs, so it is removed once nobody has, and "
-                              "then fetched anew", bad.size()), false);
   for (const uint64_t chunk : bad) {
     const Result<void> fetched = Refetch(image, chunk, stop);
     if (stop.stop_requested()) return;
@@ -318,6 +323,31 @@ void Scrubber::Repair(CachedImage& image, std::stop_token stop) {
                     fmt::format("{} bad chunks, not fetched again yet: {}", bad.size(), fetched.error().ToString()), true);
   }
   Finish(id, ScrubStatus::State::kRepaired, "", false);
+}
+
+// The good part of it is worth more than nothing: it stays until the source is seen to give what is bad.
+void Scrubber::Replace(CachedImage& image, std::stop_token stop) {
+  const ImageId& id = image.info().id;
+  size_t bad;
+  {
+    MutexLock lock(mu_);
+    Record* record = FindLocked(id);
+    if (record == nullptr) return;
+    record->replace = true;
+    bad = record->bad.size();
+  }
+  const uint64_t absent = image.PresentRun(0);
+  if (absent < image.chunks()) {
+    const Result<void> fetched = Refetch(image, absent, stop);
+    if (stop.stop_requested()) return;
+    if (!fetched && fetched.error().code != Errc::kNoSpace)  // kNoSpace: it came, and is not kept
+      return Finish(id, ScrubStatus::State::kFailed,
+                    fmt::format("{} bad chunks, to be replaced once the source can give them: {}", bad, fetched.error().ToString()), true);
+  }
+  if (!callbacks_.replace(id)) return;  // running until it is complete again
+  Finish(id, ScrubStatus::State::kFailed,
+         fmt::format("{} bad chunks; whoever has it open may read it past glintfs, so it is removed once nobody has, and then "
+                     "fetched anew", bad), false);
 }
 
 // A read is answered before the chunk is on disk: so this waits for the flight to be over, too.

@@ -4,7 +4,8 @@
 //                  ┌─▶ good
 //   waiting ─▶ running ─▶ bad chunks: absent ─▶ fetched ─▶ repaired
 //                  │                     │ └─ the source cannot give them ─▶ failed, tried again with growing pauses ─▶ repaired
-//                  │                     └─── passed through: failed until nobody has it open, replaced as a whole ───▶ repaired
+//                  │                     └─── passed through: replaced as a whole, once the source gives what is bad and
+//                  │                          nobody has it open (failed until then) ───▶ repaired
 //                  └─▶ failed            (invalid; a wrong checksum)
 //
 // It holds an image for a slice of a quarter of a second at a time and then rests as long: so it takes half of the disk's time
@@ -43,6 +44,9 @@ class Scrubber {
     std::function<std::optional<Checksum>(const ImageInfo&, std::stop_token)> find_checksum;
     std::function<void(CachedImage&)> passed;  // the whole matches
     std::function<void(CachedImage&, std::string message)> failed;
+    // It was found bad, its file is not to be written, and the source has it: it may go once nobody uses it, and is then queued.
+    // True: somebody has it open.
+    std::function<bool(const ImageId&)> replace;
   };
   Scrubber(Callbacks callbacks, Clock& clock);
   ~Scrubber();
@@ -56,6 +60,8 @@ class Scrubber {
 
   // The image is complete: whatever was bad is not any more.
   void OnCompleted(const ImageId& id);
+  // It is being looked at, or waits for the source: what is found bad of it is not to be removed yet.
+  bool Owns(const ImageId& id);
   // It was removed. True when it was found bad and is to be fetched anew: then its scrub is not over.
   bool OnRemoved(const ImageId& id);
 
@@ -76,6 +82,7 @@ class Scrubber {
   bool CheckSlice(Look& look, CachedImage& image, std::stop_token stop);
   void Judge(Look& look, CachedImage& image, std::stop_token stop);
   void Repair(CachedImage& image, std::stop_token stop);
+  void Replace(CachedImage& image, std::stop_token stop);
   Result<void> Refetch(CachedImage& image, uint64_t chunk, std::stop_token stop);
   void Rest(Nanos time);
   void Finish(const ImageId& id, ScrubStatus::State state, std::string error, bool again);

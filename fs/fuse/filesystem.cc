@@ -160,6 +160,13 @@ void Filesystem::OnSealed(const ImageInfo& image) {
   }
 }
 
+// Whoever reads on then gets it from us, who have it fetched again.
+void Filesystem::OnChunkDropped(const ImageInfo& image) {
+  const RowId row = cache_.RowFor(image.id);
+  for (const Residency residency : {Residency::kPartial, Residency::kComplete})
+    if (const NodeId node = NodeIdFor(row, residency); nodes_.Find(node)) passthrough_->InvalidatePagesSoon(node);
+}
+
 // For NFS export: the kernel finds the way from a node it was handed to the root.
 void Filesystem::LookUpDots(const NodeInfo& node, std::string_view name, const LookupDone& done) {
   if (name == "." && !node.is_directory) return done(ENOTDIR, {});

@@ -125,6 +125,8 @@ class Filesystem {
   Passthrough& passthrough() { return *passthrough_; }
   // From now on the image is to be read past this process; called from any thread.
   void OnSealed(const ImageInfo& image);
+  // A part of it on disk was bad: what the kernel keeps of it may be so too. From any thread.
+  void OnChunkDropped(const ImageInfo& image);
 
   // Adds one lookup to the node it answers with; Forget takes them away.
   void Lookup(RequestId id, NodeId parent, std::string_view name, LookupDone done);

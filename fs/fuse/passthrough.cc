@@ -35,13 +35,22 @@ class PortCall {
 Passthrough::Passthrough(std::function<int()> names_waiting) : names_waiting_(std::move(names_waiting)) {}
 Passthrough::~Passthrough() { Stop(); }
 
-void Passthrough::Start(KernelPort& port) {
+void Passthrough::Connect(KernelPort& port) {
   {
     MutexLock lock(mu_);
     port_ = &port;
   }
   thread_ = Thread("flip", [this](std::stop_token stop) { Run(std::move(stop)); });
+}
+
+void Passthrough::Start(KernelPort& port) {
+  Connect(port);
   on_ = true;
+  decided_ = true;
+}
+
+void Passthrough::Refuse(KernelPort& port) {
+  Connect(port);
   decided_ = true;
 }
 
@@ -60,6 +69,7 @@ void Passthrough::Stop() {
 }
 
 Result<int32_t> Passthrough::Register(int fd) {
+  if (!on_) return Error{Errc::kNotSupported, "passthrough is off"};
   const PortCall call(*this);
   if (call.port() == nullptr) return Error{Errc::kNotSupported, "passthrough is off"};
   return call.port()->Register(fd);
@@ -74,6 +84,16 @@ void Passthrough::InvalidateSoon(uint64_t parent, std::string name) {
   MutexLock lock(mu_);
   if (port_ == nullptr || stopping_) return;
   jobs_.push_back({parent, std::move(name), Clock::System().Now() + kNameTtl});
+  changed_.NotifyAll();
+}
+
+void Passthrough::InvalidatePagesSoon(uint64_t node) {
+  MutexLock lock(mu_);
+  if (port_ == nullptr || stopping_) return;
+  // The first one may be under way: what was read since needs another.
+  for (size_t i = 1; i < jobs_.size(); ++i)
+    if (jobs_[i].node == node && jobs_[i].name.empty()) return;
+  jobs_.push_back({node, "", Nanos::max()});
   changed_.NotifyAll();
 }
 
@@ -92,7 +112,7 @@ void Passthrough::Run(std::stop_token) {
       if (stopping_) return;
       job = jobs_.front();
     }
-    while (names_waiting_() > 0 && clock.Now() < job.until) {
+    while (!job.name.empty() && names_waiting_() > 0 && clock.Now() < job.until) {
       MutexLock lock(mu_);
       if (stopping_) return;
       changed_.WaitFor(mu_, kLook);
@@ -100,8 +120,8 @@ void Passthrough::Run(std::stop_token) {
     if (clock.Now() < job.until) {
       const PortCall call(*this);
       if (call.port() == nullptr) return;
-      if (auto done = call.port()->InvalidateEntry(job.parent, job.name); !done && done.error().code != Errc::kNotFound)
-        LogDebug("{}", done.error().ToString());
+      const auto done = job.name.empty() ? call.port()->InvalidatePages(job.node) : call.port()->InvalidateEntry(job.node, job.name);
+      if (!done && done.error().code != Errc::kNotFound) LogDebug("{}", done.error().ToString());
     }
     MutexLock lock(mu_);
     if (!jobs_.empty()) jobs_.pop_front();

@@ -32,6 +32,9 @@ class KernelPort {
   // Makes the kernel look `name` up again. Waits for every lookup and listing in that directory that is on its way. kNotFound:
   // not known to it. Must not be called from within a request.
   virtual Result<void> InvalidateEntry(uint64_t parent, const std::string& name) = 0;
+  // Makes the kernel drop what it has in memory of a node's content; who reads on reads it anew. Waits for reads of it that are on
+  // their way. kNotFound as above. Must not be called from within a request.
+  virtual Result<void> InvalidatePages(uint64_t node) = 0;
 };
 
 class Passthrough {
@@ -45,8 +48,8 @@ class Passthrough {
 
   // Goes on. `port` must outlive Stop.
   void Start(KernelPort& port);
-  // Stays off for good.
-  void Refuse() { decided_ = true; }
+  // Stays off for good; only pages are invalidated through `port`, which must outlive Stop.
+  void Refuse(KernelPort& port);
   // Started or refused. Until then the kernel must not keep a name for long: its image may soon have another node.
   bool decided() const { return decided_; }
   // Nothing more reaches the kernel. Returns once no call of `port` is under way; invalidations that wait are dropped.
@@ -60,14 +63,17 @@ class Passthrough {
   // Soon, from a thread of its own that holds no lock. Never while a lookup waits for the source: it would hold up the whole
   // directory. After kNameTtl it is dropped: by then the kernel asks again by itself.
   void InvalidateSoon(uint64_t parent, std::string name);
+  // Soon, from the same thread, passthrough on or off.
+  void InvalidatePagesSoon(uint64_t node);
   size_t waiting();  // for tests
 
  private:
   struct Job {
-    uint64_t parent;
-    std::string name;
-    Nanos until;  // real time, monotonic
+    uint64_t node;     // the parent of `name`
+    std::string name;  // empty: the node's pages
+    Nanos until;       // real time, monotonic
   };
+  void Connect(KernelPort& port);
   void Run(std::stop_token stop);
 
   const std::function<int()> names_waiting_;

@@ -108,7 +108,7 @@ Result<std::unique_ptr<Session>> Session::Attach(SessionOptions options, Filesys
   if (const int err = session->wire_.Install(session->session_, socket.get(), Wire::Peer::kSocket); err != 0)
     return ErrnoError(err, "serve a socket");
   socket.Release();  // closed with the session
-  filesystem.passthrough().Refuse();
+  filesystem.passthrough().Refuse(*session);
   session->Serve();
   return session;
 }
@@ -189,7 +189,7 @@ void Session::RaiseReadAhead() {
 
 // Tried on a file of the cache once, so that what it says is known before the first image is complete.
 void Session::StartPassthrough() {
-  if (!options_.passthrough) return context_.filesystem.passthrough().Refuse();
+  if (!options_.passthrough) return context_.filesystem.passthrough().Refuse(*this);
   const UniqueFd probe(::open(options_.passthrough_probe.c_str(), O_RDONLY | O_CLOEXEC));
   if (!wire_.passthrough_agreed()) {
     passthrough_refused_ = "this kernel does not offer it (Linux 6.9 does)";
@@ -202,7 +202,7 @@ void Session::StartPassthrough() {
     passthrough_refused_.clear();
     return context_.filesystem.passthrough().Start(*this);
   }
-  context_.filesystem.passthrough().Refuse();
+  context_.filesystem.passthrough().Refuse(*this);
 }
 
 Result<int32_t> Session::Register(int fd) { return RegisterBackingFile(fuse_session_fd(session_), fd); }
@@ -321,6 +321,12 @@ Result<void> Session::InvalidateEntry(NodeId parent, const std::string& name) {
   AssertNoLockHeld();
   const int err = fuse_lowlevel_notify_inval_entry(session_, parent, name.c_str(), name.size());
   return err == 0 ? Result<void>() : ErrnoError(-err, "invalidate " + name);
+}
+
+Result<void> Session::InvalidatePages(NodeId node) {
+  AssertNoLockHeld();
+  const int err = fuse_lowlevel_notify_inval_inode(session_, node, 0, 0);
+  return err == 0 ? Result<void>() : ErrnoError(-err, "invalidate pages");
 }
 
 }  // namespace glintfs

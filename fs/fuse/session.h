@@ -83,6 +83,7 @@ class Session final : private KernelPort {
   Result<int32_t> Register(int fd) override;
   void Unregister(int32_t backing_id) override;
   Result<void> InvalidateEntry(NodeId parent, const std::string& name) override;
+  Result<void> InvalidatePages(NodeId node) override;
   void WakeThreads();
 
   // Constant once serving.

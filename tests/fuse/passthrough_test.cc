@@ -26,6 +26,11 @@ class RecordingPort final : public KernelPort {
     names_.push_back(name);
     return {};
   }
+  Result<void> InvalidatePages(uint64_t node) override {
+    MutexLock lock(mu_);
+    names_.push_back("pages of " + std::to_string(node));
+    return {};
+  }
   std::vector<std::string> names() {
     MutexLock lock(mu_);
     return names_;
@@ -57,6 +62,18 @@ TEST(PassthroughTest, IsOffUntilItIsStartedAndAfterItIsStopped) {
   EXPECT_EQ(port.unregistered, 1);
   passthrough.InvalidateSoon(1, "late");
   EXPECT_TRUE(port.names().empty());
+}
+
+TEST(PassthroughTest, InvalidatesPagesEvenWhenItIsOff) {
+  RecordingPort port;
+  Passthrough passthrough([] { return 1; });
+  passthrough.InvalidatePagesSoon(7);  // nobody to tell
+  passthrough.Refuse(port);
+  EXPECT_FALSE(passthrough.on());
+  EXPECT_EQ(passthrough.Register(3).error().code, Errc::kNotSupported);
+  passthrough.InvalidatePagesSoon(7);
+  EXPECT_TRUE(WaitFor([&] { return passthrough.waiting() == 0; }));
+  EXPECT_EQ(port.names(), std::vector<std::string>{"pages of 7"}) << "lookups that wait do not matter to it";
 }
 
 TEST(PassthroughTest, InvalidatesInOrder) {

@@ -104,6 +104,50 @@ TEST_F(Operate, AScrubRepairsACompleteImageWhoeverHasItOpen) {
   EXPECT_EQ(Ask(mount, "POST", "/v1/scrub/none.raw").first, 404);
 }
 
+// What the kernel has in memory of a bad chunk goes, for who has it open and for who opens it then.
+TEST_F(Operate, AScrubLeavesNoBadPagesInMemory) {
+  const std::string content = Put("disk.raw", Dense(5'000'000, 1));
+  GlintfsMount mount(source(), "passthrough=off");
+  mount.Start();
+  const UniqueFd open(::open((mount / "disk.raw").c_str(), O_RDONLY | O_CLOEXEC));
+  ReadFile(mount / "disk.raw");
+  ASSERT_TRUE(mount.WaitForState("disk.raw", "complete"));
+  ASSERT_TRUE(Sealed(mount));
+  FlipByte(mount, 3 * kChunk + 77);
+  FlipByte(mount, 4'999'999);
+  ASSERT_EQ(::posix_fadvise(open.get(), 0, 0, POSIX_FADV_DONTNEED), 0);
+  ASSERT_FALSE(ReadAt(open.get(), 0, content.size()) == content) << "bit rot shows, until somebody looks for it";
+  EXPECT_EQ(Ask(mount, "POST", "/v1/scrub/disk.raw").first, 202);
+  ASSERT_TRUE(WaitForScrub(mount, "disk.raw", "repaired")) << ScrubOf(mount, "disk.raw");
+  EXPECT_TRUE(WaitFor([&] { return ReadAt(open.get(), 0, content.size()) == content; }));
+  EXPECT_TRUE(ReadFile(mount / "disk.raw") == content);
+}
+
+// What is good of it is served while the source is away.
+TEST_F(Operate, AScrubOfWhatWasPassedThroughWaitsForTheSource) {
+  const std::string content = Put("disk.raw", Dense(5'000'000, 1));
+  auto nginx = Nginx::Start(source_.path());
+  GlintfsMount mount(nginx->url(), "retries=0,connect_timeout=1s,ask_timeout=1s,fetch_timeout=2s");
+  mount.Start();
+  if (mount.Get("/v1/status")["passthrough"]["on"] != true) GTEST_SKIP() << "no passthrough here";
+  ReadFile(mount / "disk.raw");
+  ASSERT_TRUE(mount.WaitForState("disk.raw", "complete"));
+  ASSERT_TRUE(WaitFor([&] {
+    const UniqueFd open(::open((mount / "disk.raw").c_str(), O_RDONLY | O_CLOEXEC));
+    const std::string page = RunCommand({"curl", "-sS", "--unix-socket", mount.socket(), "http://localhost/metrics"}).out;
+    return page.find("\nglintfs_passthrough_open_handles 1\n") != std::string::npos;
+  }));
+  nginx->Stop();
+  FlipByte(mount, kChunk + 1);
+  ASSERT_EQ(Ask(mount, "POST", "/v1/scrub/disk.raw").first, 202);
+  ASSERT_TRUE(WaitForScrub(mount, "disk.raw", "failed"));
+  EXPECT_THAT(ScrubOf(mount, "disk.raw")["error"].get<std::string>(), HasSubstr("once the source can give them"));
+  EXPECT_TRUE(ReadAt(mount / "disk.raw", 5 * kChunk, kChunk) == content.substr(5 * kChunk, kChunk));
+  nginx->Restart();
+  ASSERT_TRUE(WaitForScrub(mount, "disk.raw", "repaired"));
+  EXPECT_TRUE(ReadFile(mount / "disk.raw") == content);
+}
+
 // An image that may be read past the daemon is replaced, not written.
 TEST_F(Operate, AScrubReplacesAnImageThatWasPassedThrough) {
   const std::string content = Put("disk.raw", Dense(5'000'000, 1));
@@ -124,6 +168,7 @@ TEST_F(Operate, AScrubReplacesAnImageThatWasPassedThrough) {
   ASSERT_TRUE(WaitForScrub(mount, "disk.raw", "failed"));
   EXPECT_THAT(ScrubOf(mount, "disk.raw")["error"].get<std::string>(), HasSubstr("removed once nobody has"));
   EXPECT_TRUE(OnDisk(mount) == rotten) << "the file was written";
+  EXPECT_TRUE(WaitFor([&] { return ReadFile(mount / "disk.raw") == content; })) << "who opens it now gets what the source has";
   open.Reset();
   ASSERT_TRUE(WaitForScrub(mount, "disk.raw", "repaired"));
   EXPECT_TRUE(mount.WaitForState("disk.raw", "complete"));

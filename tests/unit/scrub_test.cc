@@ -163,8 +163,10 @@ TEST_F(ScrubTest, AnImageThatWasPassedThroughIsReplacedOnceNobodyHasItOpen) {
   backend_.Put("a", 2 * kMiB);
   Cache("a");
   ASSERT_TRUE(WaitFor([&] { return SealedRow("a").has_value(); }));
-  auto sealed = cache_->OpenSealed(*SealedRow("a"));
+  const RowId row = *SealedRow("a");
+  auto sealed = cache_->OpenSealed(row);
   ASSERT_TRUE(sealed) << sealed.error().ToString();
+  cache_->SealedOpened(row);
   Damage(100);
   ASSERT_TRUE(cache_->Scrub("a"));
   ASSERT_TRUE(WaitScrub("a", State::kFailed));
@@ -172,12 +174,31 @@ TEST_F(ScrubTest, AnImageThatWasPassedThroughIsReplacedOnceNobodyHasItOpen) {
   EXPECT_EQ(Scrub("a").bad_chunks, 1u);
   EXPECT_TRUE(IsDamaged(100)) << "the file was written";
   EXPECT_FALSE(SealedRow("a"));
+  cache_->SealedClosed(row);
   sealed->file.reset();
   sealed->image.reset();
   ASSERT_TRUE(WaitFor([&] { return IsComplete("a"); }));
   EXPECT_TRUE(WaitScrub("a", State::kRepaired)) << Scrub("a").error;
   EXPECT_FALSE(IsDamaged(100));
   EXPECT_TRUE(WaitFor([&] { return cache_->Queue().empty(); }));
+}
+
+TEST_F(ScrubTest, AnImageThatWasPassedThroughStaysUntilTheSourceAnswers) {
+  Open(FillMode::kDemand);
+  backend_.Put("a", 2 * kMiB);
+  Cache("a");
+  ASSERT_TRUE(WaitFor([&] { return SealedRow("a").has_value(); }));
+  ASSERT_TRUE(cache_->OpenSealed(*SealedRow("a")));
+  Damage(100);
+  backend_.FailAll({Errc::kUnavailable, "down"});
+  ASSERT_TRUE(cache_->Scrub("a"));
+  ASSERT_TRUE(WaitScrub("a", State::kFailed));
+  EXPECT_NE(Scrub("a").error.find("once the source can give them"), std::string::npos) << Scrub("a").error;
+  EXPECT_EQ(cache_->StatusOf("a")->chunks_present, 2 * kMiB / kChunk - 1);
+  backend_.Heal();
+  ASSERT_TRUE(WaitScrub("a", State::kRepaired)) << Scrub("a").error;
+  EXPECT_TRUE(WaitFor([&] { return IsComplete("a"); }));
+  EXPECT_FALSE(IsDamaged(100));
 }
 
 TEST_F(ScrubTest, WithoutTheSourceItIsRepairedLater) {
