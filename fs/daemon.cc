@@ -3,6 +3,7 @@
 #include "fs/daemon.h"
 
 #include <grp.h>
+#include <unistd.h>
 
 #include "backends/backend.h"
 #include "control/server.h"
@@ -100,6 +101,10 @@ SessionOptions MakeSessionOptions(const Options& options) {
   return session;
 }
 
+bool HasIndex(const std::string& cache_directory) {
+  return ::access((cache_directory + "/" + layout::kIndex).c_str(), F_OK) == 0;
+}
+
 }  // namespace
 
 // Members in the order they are made.
@@ -140,8 +145,13 @@ Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::uniqu
   auto parts = std::make_unique<Parts>(options);
   parts->backend = std::move(backend);
   const std::string source = parts->backend->source();
-  GLINTFS_ASSIGN(const std::string trouble, AskSource(*parts->backend, kFirstAskLimit));
+  const Result<std::string> asked = AskSource(*parts->backend, kFirstAskLimit);
+  const bool no_root = !asked && asked.error().code == Errc::kNotFound;
+  if (!asked && !(no_root && HasIndex(options.cache.directory))) return asked.error();
   GLINTFS_ASSIGN(parts->cache, Cache::Open(options.cache, *parts->backend, clock));
+  // Who served images of it before did not mistype it: what holds it is away.
+  if (no_root && parts->cache->NamesIn("").empty()) return asked.error();
+  const std::string trouble = asked ? *asked : asked.error().message;
   parts->catalog = std::make_unique<Catalog>(MakeCatalogOptions(options, parts->events), *parts->backend, *parts->cache, clock);
   // So that it is known from the first question on, and the source is asked again.
   if (!trouble.empty()) parts->catalog->CannotAsk({Errc::kUnavailable, trouble});

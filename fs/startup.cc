@@ -156,7 +156,7 @@ Result<std::string> AskSource(Backend& backend, Nanos limit) {
       return fmt::format("no answer within {}s", std::chrono::duration_cast<std::chrono::seconds>(limit).count());
     case Errc::kNotSupported: return std::string();  // a source without a root to ask for still resolves names
     case Errc::kNotFound:
-      return Refuse(fmt::format("source {} answers: no such thing ({})", backend.source(), error.message));
+      return Error{error.code, fmt::format("source {} answers: no such thing ({})", backend.source(), error.message)};
     case Errc::kAccessDenied:
       return Error{error.code, fmt::format("source {} answers: access denied ({})", backend.source(), error.message)};
     case Errc::kStale:

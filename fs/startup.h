@@ -37,8 +37,8 @@ class MadeDirectories {
 // Makes the cache directory (0700) and its parents (0755) as needed; it must be writable.
 Result<MadeDirectories> PrepareCacheDirectory(const Options& options);
 
-// Asks the source for its root, for at most `limit`. An error when it answers that there is nothing to mount; the
-// reason, with has_value(), when it could not be asked: then the mount serves what is cached. Empty: all is well.
+// Asks the source for its root, for at most `limit`. An error when it answers that there is nothing to mount (kNotFound: no
+// such root, which may be a file system that is not mounted); the reason, with has_value(), when it could not be asked: then the mount serves what is cached. Empty: all is well.
 Result<std::string> AskSource(Backend& backend, Nanos limit);
 
 // The type of the topmost mount at `path` ("fuse.glintfs"), empty when there is none. Asks no file system.

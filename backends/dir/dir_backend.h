@@ -27,7 +27,7 @@ class DirRoot {
   const std::string& path() const { return path_; }
 
   // An O_PATH descriptor of `name` ("" is the root itself). kNotFound, kAccessDenied (also for links that lead
-  // outside), kUnavailable when the root itself is missing or no longer mounted and `name` is not "".
+  // outside), kUnavailable when the root is no longer mounted, or is missing and `name` is not "": that is told at mount time.
   Result<UniqueFd> Resolve(std::string_view name) const;
 
   // The same, open for reading; the descriptor's type is not checked.

@@ -82,6 +82,7 @@ Result<Catalog::Known> Catalog::AskName(const std::string& name, const std::opti
   const Result<NameInfo> info = backend_.Stat(name, stop);
   if (info) return Confirm(*info, name, before);
   if (info.error().code != Errc::kNotFound) return info.error();
+  if (name.empty()) return RootIsGone(info.error());
   const bool known = before && before->kind != Known::Kind::kMissing;
   if (!name.empty() && (known || cache_.FindNewest(name))) cache_.Gone(name);  // of an alias the image stays
   return Known{.kind = Known::Kind::kMissing, .confirmed = true, .image = {}, .row = 0};

@@ -106,6 +106,9 @@ class Catalog {
   Result<Listed> AskListing(const std::string& directory, std::stop_token stop);
   std::optional<Listed> OfflineListing(const std::string& directory, const std::optional<Listed>& known);
   Result<std::vector<ListEntry>> FetchListing(const std::string& directory, std::stop_token stop);
+  // A source without a root is no source without images: what holds it is away (an NFS that is not mounted). So it counts as
+  // one that cannot be asked.
+  static Error RootIsGone(const Error& error) { return {Errc::kUnavailable, error.message}; }
   void AddKnownNames(const std::string& directory, std::vector<ListEntry>& entries);
   static Result<CatalogEntry> ToEntry(Result<Answers<Known>::Answer> answer, const std::string& name);
 

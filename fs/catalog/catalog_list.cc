@@ -60,6 +60,7 @@ Result<Catalog::Listed> Catalog::AskListing(const std::string& directory, std::s
   switch (entries.error().code) {
     case Errc::kNotFound:
     case Errc::kNotDirectory:
+      if (directory.empty()) return RootIsGone(entries.error());
       return Listed{.refused = entries.error(), .entries = nullptr, .from_source = true};
     case Errc::kNotSupported: {
       std::vector<ListEntry> known;

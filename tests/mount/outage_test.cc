@@ -66,6 +66,25 @@ TEST_F(Outage, ADirectoryOnAHungNetworkMountHoldsUpNothing) {
   EXPECT_TRUE(ReadFile(mount / "other.raw") == other);
 }
 
+// An `rsync --delete` of the mount would take an empty listing at its word.
+TEST_F(Outage, ADirectoryThatIsGoneIsNoEmptyDirectory) {
+  const std::string content = Put("disk.raw", 2'000'000, 1);
+  Put("other.raw", 1000, 2);
+  GlintfsMount mount(source(), "attr_ttl=0s");
+  mount.Start();
+  EXPECT_TRUE(ReadFile(mount / "disk.raw") == content);
+  ASSERT_TRUE(mount.WaitForState("disk.raw", "complete"));
+  const auto names = Names(mount.mountpoint());
+  ASSERT_EQ(names, (std::vector<std::string>{"disk.raw", "other.raw"}));
+  std::filesystem::rename(source_.path(), source_.path() + ".away");
+  EXPECT_EQ(Names(mount.mountpoint()), names);
+  EXPECT_TRUE(WaitFor([&] { return mount.Get("/v1/status")["health"] == "degraded"; }));
+  EXPECT_TRUE(ReadFile(mount / "disk.raw") == content);
+  EXPECT_EQ(mount.State("disk.raw"), "complete");
+  std::filesystem::rename(source_.path() + ".away", source_.path());
+  EXPECT_TRUE(WaitFor([&] { return mount.Get("/v1/status")["health"] == "ok"; })) << "back by itself";
+}
+
 TEST_F(Outage, CannotAskIsNotDeleted) {
   const std::string content = Put("disk.raw", 2'000'000, 1);
   auto nginx = Nginx::Start(source_.path());

@@ -126,6 +126,23 @@ TEST_F(Startup, RefusesASourceThatAnswersNoSuchThing) {
   ExpectRefused(Mount(nginx->url() + "none/"), 1, "no such thing");
 }
 
+TEST_F(Startup, MountsASourceThatIsGoneWhenImagesOfItAreCached) {
+  const std::string content = Put("disk.raw", 100'000, 1);
+  ASSERT_EQ(Mount(source()).status, 0);
+  EXPECT_TRUE(ReadFile(dir_ / "mnt/disk.raw") == content);
+  ASSERT_EQ(::umount2((dir_ / "mnt").c_str(), 0), 0);
+  ASSERT_TRUE(WaitFor([&] { return ProcessesWith(dir_.path()).empty(); }));
+  ExpectRefused(Mount("dir://" + dir_ / "none"), 1, "no such thing");  // this cache has none of its images
+
+  std::filesystem::rename(source_.path(), source_.path() + ".away");
+  const CommandResult result = Mount(source());
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("serving what is cached"));
+  EXPECT_EQ(Names(dir_ / "mnt"), (std::vector<std::string>{"disk.raw"}));
+  EXPECT_TRUE(ReadFile(dir_ / "mnt/disk.raw") == content);
+  std::filesystem::rename(source_.path() + ".away", source_.path());
+}
+
 TEST_F(Startup, MountsAnUnreachableSourceAndSaysSo) {
   auto nginx = Nginx::Start(source_.path());
   nginx->Stop();
