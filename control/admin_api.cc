@@ -67,6 +67,16 @@ json SourceJson(const BackendStats& stats) {
           {"operations", operations}};
 }
 
+// Empty while the disk has room for what is read next. A cache that is as large as its disk allows is always near min_free: only what
+// is well below, or what evicting everything would not mend, is worth a word.
+std::string DiskProblem(const CacheStats& cache) {
+  const double keep = static_cast<double>(cache.disk_total) * cache.limits.min_free;
+  const auto available = static_cast<double>(cache.disk_available);
+  if (available >= keep * 0.9 && available + static_cast<double>(cache.used_bytes) >= keep) return {};
+  return fmt::format("cache: the disk has {} available, min_free keeps {}: nothing new is cached, but in place of what can be evicted",
+                     FormatSize(cache.disk_available), FormatSize(static_cast<uint64_t>(keep)));
+}
+
 json StatusJson(const ServiceStatus& status, size_t queued) {
   const CacheStats& cache = status.cache;
   json problems = json::array();
@@ -75,6 +85,7 @@ json StatusJson(const ServiceStatus& status, size_t queued) {
   if (cache.limits.max_size != 0 && cache.used_bytes > cache.limits.max_size)
     problems.push_back(fmt::format("cache: it holds {} more than max_size: what is open, pinned or queued is not evicted",
                                    FormatSize(cache.used_bytes - cache.limits.max_size)));
+  if (std::string disk = DiskProblem(cache); !disk.empty()) problems.push_back(std::move(disk));
   return {{"version", status.version},
           {"source", status.source},
           {"mountpoint", status.mountpoint},

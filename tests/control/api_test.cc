@@ -48,6 +48,26 @@ TEST_F(AdminApiTest, StatusTellsWhatIsWrong) {
   EXPECT_EQ(json["problems"], (nlohmann::json{"source: connection refused", "cache: read-only file system"}));
 }
 
+TEST_F(AdminApiTest, StatusTellsOfADiskWithoutRoom) {
+  const auto problems = [this](double min_free, uint64_t available, uint64_t used) {
+    ServiceStatus status;
+    status.cache.limits.min_free = min_free;
+    status.cache.disk_total = 100 << 20;
+    status.cache.disk_available = available;
+    status.cache.used_bytes = used;
+    service_.SetStatus(status);
+    return Json(Ask("GET", "/v1/status"))["problems"];
+  };
+  const nlohmann::json none = nlohmann::json::array();
+  EXPECT_EQ(problems(0.9, 80 << 20, 0),
+            nlohmann::json{"cache: the disk has 80.0 MiB available, min_free keeps 90.0 MiB: nothing new is cached, but in place of what "
+                           "can be evicted"});
+  EXPECT_EQ(problems(0.05, 0, 10 << 20).size(), 1u) << "full of something else";
+  EXPECT_EQ(problems(0.05, (5 << 20) - 4096, 90 << 20), none) << "as large as the disk allows";
+  EXPECT_EQ(problems(0.05, 6 << 20, 0), none);
+  EXPECT_EQ(problems(0, 0, 0), none);
+}
+
 TEST_F(AdminApiTest, Images) {
   ImageStatus image = MakeImage("dir/a b.img", 1'000'000, ImageState::kPartial, 262144);
   image.pinned = true;
