@@ -32,6 +32,19 @@ NodeId FirstNodeAt(Nanos now) {
   return std::max(kFirstFile, kScratchBit | ((ticks << 26) & (kScratchBit - 1)));
 }
 
+// The name is one that Glance cannot make, so nothing of Glance's is in the way; what a daemon that died left is removed.
+Result<dev_t> DeviceOfNewFile(int directory, const std::string& path) {
+  constexpr char kName[] = "11111111-1111-1111-1111-111111111111";
+  ::unlinkat(directory, kName, 0);
+  const UniqueFd fd(::openat(directory, kName, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  struct stat st{};
+  const bool looked = fd.valid() && ::fstatat(directory, kName, &st, AT_SYMLINK_NOFOLLOW) == 0;
+  const int err = errno;
+  if (fd.valid()) ::unlinkat(directory, kName, 0);
+  if (!looked) return ErrnoError(err, "scratch directory " + path + ": cannot make a file in it");
+  return st.st_dev;
+}
+
 Nanos ToNanos(const timespec& time) { return Nanos(int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec); }
 
 }  // namespace
@@ -73,7 +86,11 @@ Result<void> Scratch::OpenDirectory(const std::string& directory) {
     if (i == 0) device_ = st.st_dev;
     if (st.st_dev != device_) return Error{Errc::kInvalid, "scratch directory " + directory + ": must be on one file system"};
   }
-  return {};
+  GLINTFS_ASSIGN(const dev_t device, DeviceOfNewFile(directories_[kRoot].get(), directory));
+  if (device == device_) return {};
+  return Error{Errc::kInvalid, "scratch directory " + directory +
+                                   ": files have another device number than their directory (an overlayfs over several file systems, as "
+                                   "in a container): choose a cache directory on a volume of its own with -o cache="};
 }
 
 Result<void> Scratch::CountFiles() {

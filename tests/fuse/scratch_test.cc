@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -281,6 +282,27 @@ TEST_F(ScratchTest, ADirectoryThatIsALinkIsRefusedAtTheStart) {
   const auto opened = Scratch::Open(path(), {}, clock_);
   ASSERT_FALSE(opened);
   EXPECT_NE(opened.error().message.find(path("queue")), std::string::npos) << opened.error().message;
+}
+
+// A file there has the device of its layer, and would not be found again by what was seen of it.
+TEST_F(ScratchTest, AnOverlayOverSeveralFileSystemsIsRefusedAtTheStart) {
+  const auto make = [this](const char* name) {
+    std::filesystem::create_directory(dir_ / name);
+    return dir_ / name;
+  };
+  const std::string lower = make("lower"), layer = make("layer"), overlay = make("overlay");
+  bool mounted = ::mount("none", lower.c_str(), "tmpfs", 0, nullptr) == 0 && ::mount("none", layer.c_str(), "tmpfs", 0, nullptr) == 0;
+  std::filesystem::create_directories(layer + "/upper");
+  std::filesystem::create_directories(layer + "/work");
+  const std::string options = "xino=off,lowerdir=" + lower + ",upperdir=" + layer + "/upper,workdir=" + layer + "/work";
+  mounted = mounted && ::mount("overlay", overlay.c_str(), "overlay", 0, options.c_str()) == 0;
+  if (mounted) {
+    const auto opened = Scratch::Open(overlay + "/scratch", {}, clock_);
+    EXPECT_TRUE(!opened && opened.error().message.find("-o cache=") != std::string::npos);
+    EXPECT_TRUE(std::filesystem::is_empty(overlay + "/scratch/root"));
+  }
+  for (const std::string& place : {overlay, layer, lower}) ::umount2(place.c_str(), MNT_DETACH);
+  if (!mounted) GTEST_SKIP() << "needs the right to mount";
 }
 
 TEST_F(ScratchTest, IsForItsOwnerOnly) {
