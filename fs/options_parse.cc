@@ -209,7 +209,7 @@ Result<void> FillDefaults(Options& o, const Surroundings& around) {
              : around.home.empty()          ? ""
                                             : around.home + "/.cache";
       if (base.empty())
-        return Error{Errc::kInvalid, "option cache: needed, as neither $XDG_CACHE_HOME nor $HOME is set"};
+        return Error{Errc::kInvalid, "option cache: needed, as neither $XDG_CACHE_HOME nor $HOME is set and the user has no home directory"};
     }
     o.cache.directory = base + "/glintfs/" + name;
   }
@@ -242,6 +242,15 @@ Result<void> TakePlaces(const Words& words, const Surroundings& around, Options&
   return Error{Errc::kInvalid, fmt::format("{} missing; usage: {}{}", missing, kUsage, file)};
 }
 
+// mount(8) keeps $HOME from the file systems that it runs for an ordinary user. Empty when the user has none.
+std::string HomeOf(uid_t uid) {
+  std::array<char, 4096> buffer{};
+  struct passwd entry{};
+  struct passwd* found = nullptr;
+  if (::getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr) return {};
+  return found->pw_dir == nullptr || found->pw_dir[0] != '/' ? "" : found->pw_dir;
+}
+
 }  // namespace
 
 Surroundings Surroundings::OfThisProcess() {
@@ -254,6 +263,7 @@ Surroundings Surroundings::OfThisProcess() {
   s.uid = ::getuid();
   s.gid = ::getgid();
   s.home = variable("HOME");
+  if (s.home.empty()) s.home = HomeOf(s.uid);
   s.xdg_cache_home = variable("XDG_CACHE_HOME");
   s.xdg_runtime_dir = variable("XDG_RUNTIME_DIR");
   s.directory = std::filesystem::current_path(ignored).string();

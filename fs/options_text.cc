@@ -1,6 +1,8 @@
 // What people read about the settings: --help, the manual page (roff), the README's table, --dump-config. All from the
 // table.
+#include <cstring>
 #include <map>
+#include <utility>
 
 #include "fs/options.h"
 
@@ -222,7 +224,7 @@ constexpr std::string_view kFileExamples = R"(.SH EXAMPLES
 .PP
 .RS
 .EX
-# toml
+.\" toml
 source = "https://images.example/cloud/"
 mountpoint = "/srv/images"
 max_size = "200Gi"
@@ -231,9 +233,11 @@ control_group = "glintfs"
 .EE
 .RE
 .PP
+.I /etc/glintfs/rbd.toml
+.PP
 .RS
 .EX
-# toml
+.\" toml
 source = "rbd://images"
 mountpoint = "/srv/images"
 ceph_id = "glintfs"
@@ -252,6 +256,14 @@ threads = 32
 
 // What the file takes: the words for -o, and that TOML has flags of its own.
 std::string TomlAllowed(const Setting& s) { return s.kind == Kind::kFlag ? "true or false" : s.allowed; }
+
+std::string TomlDefault(const Setting& s) {
+  std::string text = DefaultOf(s);
+  if (s.kind != Kind::kFlag) return text;
+  for (const auto& [word, toml] : {std::pair{"yes", "true"}, std::pair{"no", "false"}})
+    if (const size_t at = text.find(word); at != text.npos) text.replace(at, std::strlen(word), toml);
+  return text;
+}
 
 }  // namespace
 
@@ -339,7 +351,7 @@ std::string ManualPageOfFile() {
   for (const Setting& s : SettingTable()) {
     if (s.name == "config") continue;
     if (s.group != group) out += fmt::format(".SS {}\n", group = s.group);
-    item(fmt::format("{} =", s.name), fmt::format("{} Takes {}. Default: {}.{}", s.help, TomlAllowed(s), DefaultOf(s),
+    item(fmt::format("{} =", s.name), fmt::format("{} Takes {}. Default: {}.{}", s.help, TomlAllowed(s), TomlDefault(s),
                                                   s.on_sighup ? " (SIGHUP)" : ""));
   }
   out += kFileExamples;

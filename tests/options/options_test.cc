@@ -2,7 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pwd.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -104,6 +107,17 @@ TEST(Options, PathsForRootAndForUsers) {
   xdg.xdg_runtime_dir = "";
   EXPECT_EQ(ParseOk("defaults", xdg).cache.directory, "/big/glintfs/" + name);
   EXPECT_EQ(ParseOk("defaults", xdg).control, "");
+}
+
+TEST(Options, WithoutTheVariableTheHomeDirectoryIsTheOneOfTheUser) {
+  const char* before = ::getenv("HOME");
+  const std::string kept = before == nullptr ? "" : before;
+  ::unsetenv("HOME");  // as mount(8) does
+  const std::string home = Surroundings::OfThisProcess().home;
+  if (before != nullptr) ::setenv("HOME", kept.c_str(), 1);
+  const struct passwd* entry = ::getpwuid(::getuid());
+  if (entry == nullptr) GTEST_SKIP() << "runs as a user without an entry";
+  EXPECT_EQ(home, entry->pw_dir);
 }
 
 TEST(Options, NameForSourceIsSafeShortAndDistinct) {
@@ -341,6 +355,14 @@ TEST(OptionsText, EverySettingIsInHelpManualAndDump) {
       EXPECT_THAT(dump, HasSubstr(std::string(s.name) + " = "));
     }
   }
+}
+
+TEST(OptionsText, TheManualOfTheFileSpeaksToml) {
+  const std::string manual = ManualPageOfFile();
+  EXPECT_THAT(manual, HasSubstr("Takes true or false. Default: true."));
+  EXPECT_THAT(manual, HasSubstr("Takes true or false. Default: true for root, else false."));
+  EXPECT_THAT(manual, ::testing::Not(HasSubstr("Default: yes")));
+  EXPECT_THAT(manual, ::testing::Not(HasSubstr("# toml")));
 }
 
 TEST(OptionsText, ReadmeHasTheTable) {
