@@ -1,6 +1,7 @@
 // Lines of the log that docs/operating.md tells people to look for.
 #include <gmock/gmock.h>
 
+#include <filesystem>
 #include <string>
 
 #include "tests/mount/harness.h"
@@ -39,6 +40,18 @@ TEST_F(Log, ASupersededVersionIsToldOnce) {
   EXPECT_THAT(mount.LogText(), HasSubstr("a/disk.raw" + line));
   ASSERT_EQ(mount.Stop(), 0);
   EXPECT_EQ(Occurrences(mount.LogText(), line), 1u);
+}
+
+// systemd/glintfs.logrotate: copytruncate. Lines go on at the new beginning.
+TEST_F(Log, AFileThatIsTruncatedIsWrittenFromItsBeginning) {
+  GlintfsMount mount(source());
+  mount.Start();
+  ASSERT_FALSE(mount.LogText().empty());
+  std::filesystem::resize_file(mount.log(), 0);
+  ASSERT_EQ(mount.Stop(), 0);
+  const std::string text = mount.LogText();
+  EXPECT_FALSE(text.empty());
+  EXPECT_EQ(text.find('\0'), text.npos);
 }
 
 }  // namespace
