@@ -197,6 +197,15 @@ HttpResponse GetQueue(Service& service) {
   return JsonResponse(200, {{"queue", std::move(queue)}});
 }
 
+HttpResponse GetPins(Service& service) {
+  json pins = json::array(), hrefs = json::array();
+  for (const std::string& name : service.Pins()) {
+    pins.push_back(name);
+    hrefs.push_back("/v1/images/" + PercentEncode(name));
+  }
+  return JsonResponse(200, {{"pins", std::move(pins)}, {"hrefs", std::move(hrefs)}});
+}
+
 HttpResponse SetPinned(Service& service, const std::string& name, bool pinned) {
   if (!IsValidName(name)) return ErrorResponse(400, "not a valid image name");
   if (auto done = service.SetPinned(name, pinned); !done) return ErrorResponse(done.error());
@@ -211,6 +220,7 @@ std::vector<Route> AdminRoutes(Service& s) {
       {"GET", "/v1/images", [&s](const HttpRequest&, const std::string&) { return GetImages(s); }},
       {"GET", "/v1/images/{image}", [&s](const HttpRequest&, const std::string& image) { return GetImage(s, image); }},
       {"GET", "/v1/queue", [&s](const HttpRequest&, const std::string&) { return GetQueue(s); }},
+      {"GET", "/v1/pins", [&s](const HttpRequest&, const std::string&) { return GetPins(s); }},
       {"PUT", "/v1/pins/{image}",
        [&s](const HttpRequest&, const std::string& image) { return SetPinned(s, image, true); }},
       {"DELETE", "/v1/pins/{image}",

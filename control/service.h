@@ -61,6 +61,7 @@ class Service {
   virtual PruneResult Prune(std::optional<uint64_t> target, bool dry_run) = 0;
   virtual PruneResult Clean() = 0;
   virtual Result<void> SetPinned(std::string_view name, bool pinned) = 0;
+  virtual std::vector<std::string> Pins() = 0;  // by name, cached or not
 
   // Has every byte on disk read again, soon: ImageStatus::scrub tells how far it is. kNotFound: nothing of it is cached.
   virtual Result<void> Scrub(std::string_view name) = 0;

@@ -40,6 +40,7 @@ class DaemonService final : public Service {
   Result<void> SetPinned(std::string_view name, bool pinned) override {
     return cache_.SetPinned(cache_.OwnName(name), pinned);
   }
+  std::vector<std::string> Pins() override { return cache_.Pins(); }
 
   Result<void> Scrub(std::string_view name) override { return cache_.Scrub(cache_.OwnName(name)); }
   uint64_t ScrubAll() override { return cache_.ScrubAll(); }

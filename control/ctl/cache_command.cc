@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <optional>
 
 #include "control/ctl/command_list.h"
@@ -14,9 +15,6 @@
 
 namespace glintfs::ctl {
 namespace {
-
-constexpr std::string_view kStoppedAsking =
-    "\nglintctl: interrupted while asking; what was asked for so far goes on. How far it is: glintctl queue\n";
 
 // Who looks on wants to see it; a script goes on.
 bool ShallWait(const CtlOptions& options) {
@@ -65,12 +63,17 @@ std::optional<std::vector<std::string>> Choose(const CtlOptions& options, Client
 }  // namespace
 
 int RunCache(const CtlOptions& options, Client& client) {
+  std::optional<std::chrono::steady_clock::time_point> deadline;
+  if (options.timeout) {
+    deadline = std::chrono::steady_clock::now() + *options.timeout;
+    client.SetDeadline(*deadline);
+  }
   int code = kExitOk;
   const auto names = Choose(options, client, code);
   if (!names) return code;
   const bool wait = ShallWait(options);
-  const Baseline baseline = wait ? CachedNow(client) : Baseline();
-  if (wait) ExitOnInterrupt(kStoppedAsking, kExitInterrupted);
+  const Result<Baseline> baseline = wait ? CachedNow(client) : Result<Baseline>(Baseline());
+  if (!baseline) return SendFailed(options, client, baseline.error());
   Results results(options, client);
   for (const std::string& name : *names) results.Add(name);
   std::vector<std::pair<size_t, std::string>> asked;
@@ -84,6 +87,10 @@ int RunCache(const CtlOptions& options, Client& client) {
       progress.note = (*names)[at];
       board.Show({}, progress);
     }
+    if (client.DeadlinePassed()) {
+      results.Failed(at, kExitInterrupted, "--timeout passed before it was asked for", "How far the others are: glintctl queue");
+      continue;
+    }
     if (!results.Send(client, at, "PUT", "/v1/queue/", options.now ? "?now=true" : "")) continue;
     asked.emplace_back(at, (*names)[at]);
     if (!wait) results.Done(at, options.now ? "will be cached next" : "will be cached");
@@ -91,7 +98,7 @@ int RunCache(const CtlOptions& options, Client& client) {
   board.Clear();
   if (wait && !asked.empty()) {
     CatchInterrupts();
-    WaitUntilCached(options, client, results, asked, baseline);
+    WaitUntilCached(options, client, results, asked, *baseline, deadline);
   }
   const int failed = results.Finish();
   return failed != kExitOk ? failed : code;

@@ -10,12 +10,26 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "control/ctl/terminal.h"
+
 namespace glintfs::ctl {
 namespace {
 
+using SteadyClock = std::chrono::steady_clock;
+
 // Longer than the daemon waits for its source; a prune of a large cache takes its time too.
-constexpr long kTimeoutSeconds = 300;
-constexpr long kConnectTimeoutSeconds = 10;
+constexpr auto kLongPatience = std::chrono::seconds(300);
+// Between two looks at the deadline, at signals and at what else may end a request.
+constexpr int kLookMilliseconds = 100;
+
+// What the daemon answers from memory.
+bool IsQuick(std::string_view verb, std::string_view target) {
+  if (verb != "GET") return false;
+  const std::string_view path = target.substr(0, target.find('?'));
+  for (const std::string_view known : {"/v1/status", "/v1/images", "/v1/queue", "/v1/activity", "/v1/events", "/v1/settings", "/v1/pins"})
+    if (path == known) return true;
+  return path.starts_with("/v1/images/");
+}
 
 size_t Append(char* data, size_t size, size_t count, void* body) {
   static_cast<std::string*>(body)->append(data, size * count);
@@ -31,9 +45,13 @@ struct HeaderList {
 }  // namespace
 
 struct Client::Curl {
-  Curl() : handle(curl_easy_init()) {}
-  ~Curl() { curl_easy_cleanup(handle); }
+  Curl() : handle(curl_easy_init()), multi(curl_multi_init()) {}
+  ~Curl() {
+    curl_easy_cleanup(handle);
+    curl_multi_cleanup(multi);
+  }
   CURL* handle;
+  CURLM* multi;  // has the connection
 };
 
 std::string Reply::ErrorMessage() const {
@@ -62,6 +80,8 @@ Result<RemoteDaemon> FindRemoteDaemon(std::string url, const std::string& token_
   while (!token.empty() && (token.back() == '\r' || token.back() == ' ')) token.pop_back();
   if (token.empty() || std::any_of(token.begin(), token.end(), [](char c) { return c <= 0x20 || c >= 0x7f; }))
     return Error{Errc::kInvalid, fmt::format("--token-file {}: its first line is no token", token_file)};
+  if (!ca_file.empty() && !std::ifstream(ca_file))
+    return Error{Errc::kInvalid, fmt::format("--ca-file {}: cannot be read", ca_file)};
   return RemoteDaemon{std::move(url), std::move(token), std::move(ca_file)};
 }
 
@@ -69,8 +89,52 @@ Client::~Client() = default;
 
 Result<Reply> Client::Send(const std::string& verb, const std::string& target,
                            const std::vector<std::string>& headers, const std::string& body) {
+  const bool quick = IsQuick(verb, target);
+  // A daemon that hangs shows in seconds, also to a request that may take minutes.
+  if (!quick && !answered_) GLINTFS_TRY(SendWithin(patience_, "GET", "/v1/status", {}, ""));
+  auto reply = SendWithin(quick ? patience_ : std::max<std::chrono::nanoseconds>(patience_, kLongPatience), verb, target, headers, body);
+  answered_ = static_cast<bool>(reply);
+  return reply;
+}
+
+Error Client::NoAnswer() const {
+  if (DeadlinePassed()) return Error{Errc::kTimedOut, fmt::format("no answer from the daemon at {} within --timeout", name())};
+  return Error{Errc::kTimedOut, fmt::format("the daemon at {} does not answer", name())};
+}
+
+Result<int> Client::Perform(std::chrono::nanoseconds patience) {
+  const auto end = std::min(SteadyClock::now() + patience, deadline_.value_or(SteadyClock::time_point::max()));
   CURL* const curl = curl_->handle;
-  if (curl == nullptr) return Error{Errc::kIo, "libcurl cannot start"};
+  CURLM* const multi = curl_->multi;
+  if (const CURLMcode added = curl_multi_add_handle(multi, curl); added != CURLM_OK)
+    return Error{Errc::kIo, curl_multi_strerror(added)};
+  Result<int> result = static_cast<int>(CURLE_OK);
+  for (;;) {
+    int running = 0, left = 0;
+    curl_multi_perform(multi, &running);
+    if (running == 0) {
+      if (const CURLMsg* const done = curl_multi_info_read(multi, &left)) result = static_cast<int>(done->data.result);
+      break;
+    }
+    const auto rest = std::chrono::ceil<std::chrono::milliseconds>(end - SteadyClock::now()).count();
+    if (Interrupted() || (abort_ && abort_())) {
+      result = Error{Errc::kCancelled, "interrupted before the daemon answered"};
+      break;
+    }
+    if (rest <= 0) {
+      result = NoAnswer();
+      break;
+    }
+    curl_multi_poll(multi, nullptr, 0, static_cast<int>(std::min<int64_t>(rest, kLookMilliseconds)), nullptr);
+  }
+  curl_multi_remove_handle(multi, curl);  // closes the connection of a request that was not answered
+  return result;
+}
+
+Result<Reply> Client::SendWithin(std::chrono::nanoseconds patience, const std::string& verb, const std::string& target,
+                                 const std::vector<std::string>& headers, const std::string& body) {
+  CURL* const curl = curl_->handle;
+  if (curl == nullptr || curl_->multi == nullptr) return Error{Errc::kIo, "libcurl cannot start"};
   Reply reply;
   char message[CURL_ERROR_SIZE] = "";
   HeaderList list;
@@ -89,8 +153,6 @@ Result<Reply> Client::Send(const std::string& verb, const std::string& target,
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, list.list);
   curl_easy_setopt(curl, CURLOPT_USERAGENT, "glintctl");
-  curl_easy_setopt(curl, CURLOPT_TIMEOUT, kTimeoutSeconds);
-  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, kConnectTimeoutSeconds);
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, Append);
   curl_easy_setopt(curl, CURLOPT_WRITEDATA, &reply.body);
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message);
@@ -99,11 +161,18 @@ Result<Reply> Client::Send(const std::string& verb, const std::string& target,
     curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body.c_str());
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, verb.c_str());
   }
-  const CURLcode rc = curl_easy_perform(curl);
+  const auto performed = Perform(patience);
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, nullptr);  // the buffers end with this call
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, nullptr);
+  if (!performed) return performed.error();
+  const auto rc = static_cast<CURLcode>(*performed);
 
-  if (rc == CURLE_OPERATION_TIMEDOUT) return Error{Errc::kTimedOut, "no answer from the daemon at " + name()};
+  if (rc == CURLE_OPERATION_TIMEDOUT) return NoAnswer();
+  if (rc == CURLE_PEER_FAILED_VERIFICATION || rc == CURLE_SSL_CACERT_BADFILE) {
+    return Error{Errc::kUnavailable,
+                 fmt::format("the certificate of {} cannot be checked: {}. Name the authority that signed it with --ca-file FILE", name(),
+                             message[0] != '\0' ? message : curl_easy_strerror(rc))};
+  }
   if (rc == CURLE_COULDNT_CONNECT) {
     long err = 0;
     curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &err);

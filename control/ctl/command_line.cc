@@ -138,7 +138,7 @@ void AddCaching(CLI::App& app, CtlOptions& options) {
   auto* wait = cache->add_flag("-w,--wait", options.wait,
                   "Wait until they are cached and show the progress: the default on a terminal. Ctrl-C ends the waiting only");
   cache->add_flag("--background", options.background, "Return once they are queued: the default when not on a terminal")->excludes(wait);
-  AddTime(cache, "--timeout", options.timeout, "With --wait: no longer than this: 90s, 10m, 2h");
+  AddTime(cache, "--timeout", options.timeout, "With --wait: no longer than this, asking included: 90s, 10m, 2h");
   AddNames(AddCommand(app, options, "cancel", "Take images off the queue and stop their fills. What is cached of them stays"), options);
   CLI::App* verify = AddCommand(app, options, "verify",
                                 "Read cached images again and compare with their hashes and the source's checksum; bad parts are fetched "
@@ -146,7 +146,7 @@ void AddCaching(CLI::App& app, CtlOptions& options) {
   AddNames(verify, options, false);
   verify->add_flag("--all", options.all, "All that is cached");
   verify->add_flag("--background", options.background, "Do not wait; 'glintctl show' and 'glintctl events' tell the results");
-  AddTime(verify, "--timeout", options.timeout, "Wait no longer than this");
+  AddTime(verify, "--timeout", options.timeout, "No longer than this, asking included");
 }
 
 void AddRemoving(CLI::App& app, CtlOptions& options) {

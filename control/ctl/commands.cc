@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "control/ctl/answer.h"
 #include "control/ctl/command_list.h"
@@ -12,6 +13,7 @@
 #include "control/ctl/render.h"
 #include "control/ctl/report.h"
 #include "control/ctl/table.h"
+#include "control/ctl/terminal.h"
 #include "fs/base/clock.h"
 #include "fs/base/percent.h"
 
@@ -120,21 +122,31 @@ int List(const CtlOptions& options, Client& client) {
   return kExitOk;
 }
 
+// A pin may be there before anything of its image is: such an image is absent.
 int Pins(const CtlOptions& options, Client& client) {
-  CtlOptions pinned = options;
-  pinned.states = {"pinned"};
-  if (options.sort.empty()) pinned.sort = "name";
-  const int code = List(pinned, client);
-  if (code != kExitOk || options.json || options.quiet) return code;
-  // A pin may be there before anything of its image is; the daemon tells how many there are.
-  const auto status = Get(client, "/v1/status");
-  const auto images = Get(client, "/v1/images");
-  if (!status || !images) return code;
-  uint64_t shown = 0;
-  for (const json& image : Part(*images, "images")) shown += Flag(image, "pinned") ? 1 : 0;
-  const uint64_t all = Count(Part(*status, "images"), "pinned");
-  if (all > shown) fmt::print("{} more {} pinned of which nothing is cached yet\n", all - shown, all - shown == 1 ? "is" : "are");
-  return code;
+  int code = kExitOk;
+  const json pins = Ask(options, client, "GET", "/v1/pins", code);
+  if (code != kExitOk) return code;
+  const json answer = Ask(options, client, "GET", "/v1/images", code);
+  if (code != kExitOk) return code;
+  json images = json::array();
+  std::set<std::string> known;
+  for (const json& image : Part(answer, "images")) {
+    if (!Flag(image, "pinned")) continue;
+    known.insert(Text(image, "href"));
+    images.push_back(image);
+  }
+  const json &names = Part(pins, "pins"), &hrefs = Part(pins, "hrefs");
+  for (size_t i = 0; i < std::min(names.size(), hrefs.size()); ++i)
+    if (hrefs[i].is_string() && !known.contains(hrefs[i].get<std::string>()))
+      images.push_back({{"name", names[i]}, {"href", hrefs[i]}, {"state", "absent"}, {"pinned", true}});
+  std::stable_sort(images.begin(), images.end(), [](const json& a, const json& b) { return Text(a, "name") < Text(b, "name"); });
+  if (options.json) {
+    PrintJson({{"images", images}});
+  } else {
+    Print(ImagesText({{"images", images}}, WallNow()));
+  }
+  return kExitOk;
 }
 
 int Show(const CtlOptions& options, Client& client) {
@@ -148,7 +160,7 @@ int Show(const CtlOptions& options, Client& client) {
       images.push_back(json::parse(reply->body, nullptr, false));
       continue;
     }
-    PrintFailure(name, reply->ErrorMessage(), advisor.For(reply->status, name));
+    PrintFailure(name.empty() ? "''" : name, reply->ErrorMessage(), advisor.For(reply->status, reply->ErrorMessage(), name));
     if (code == kExitOk) code = ExitCodeFor(reply->status);
   }
   if (options.json) {
@@ -174,12 +186,20 @@ int Cancel(const CtlOptions& options, Client& client) {
 }
 int Doctor(const CtlOptions& options, Client& client) { return RunDoctor(options, &client, {}); }
 
+constexpr std::string_view kInterrupted = "\nglintctl: interrupted before the daemon answered. How it is: glintctl doctor\n";
+constexpr std::string_view kInterruptedCaching =
+    "\nglintctl: interrupted while asking; what was asked for so far goes on. How far it is: glintctl queue\n";
+constexpr std::string_view kInterruptedVerifying =
+    "\nglintctl: interrupted while asking; what was asked for so far goes on. What came out: glintctl show\n";
+
 struct Command {
   std::string_view name;
   int (*run)(const CtlOptions&, Client&);
+  std::string_view interrupted = kInterrupted;  // what is said on Ctrl-C, unless the command catches it
+  int interrupted_code = kExitInterrupted;
 };
-constexpr Command kCommands[] = {{"status", Status}, {"list", List},       {"show", Show},     {"queue", Queue},       {"top", RunTop},
-                                 {"events", RunEvents}, {"cache", RunCache},  {"cancel", Cancel}, {"verify", RunVerify},  {"evict", Evict},
+constexpr Command kCommands[] = {{"status", Status}, {"list", List},       {"show", Show},     {"queue", Queue},       {"top", RunTop, "", kExitOk},
+                                 {"events", RunEvents, "", kExitOk}, {"cache", RunCache, kInterruptedCaching},  {"cancel", Cancel}, {"verify", RunVerify, kInterruptedVerifying},  {"evict", Evict},
                                  {"prune", Prune},   {"clean", Clean},     {"pin", Pin},       {"unpin", Unpin},       {"pins", Pins},
                                  {"get", RunGet},    {"set", RunSet},      {"doctor", Doctor}};
 
@@ -192,7 +212,9 @@ void PrintError(const CtlOptions& options, const Error& error) {
 
 int RunCommand(const CtlOptions& options, Client& client) {
   for (const Command& command : kCommands) {
-    if (command.name == options.command) return command.run(options, client);
+    if (command.name != options.command) continue;
+    ExitOnInterrupt(command.interrupted, command.interrupted_code);
+    return command.run(options, client);
   }
   return kExitUsage;
 }

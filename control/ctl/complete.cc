@@ -134,9 +134,11 @@ class Completer {
     } else if (command_->get_name() == "cancel") {
       if (const auto answer = Get(*client, "/v1/queue"))
         for (const json& entry : Part(*answer, "queue")) names.insert(ExactName(entry));
+    } else if (command_->get_name() == "unpin") {
+      if (const auto answer = Get(*client, "/v1/pins"))
+        for (const json& href : Part(*answer, "hrefs")) names.insert(ExactName({{"href", href}}));
     } else if (const auto answer = Get(*client, "/v1/images")) {
-      for (const json& image : Part(*answer, "images"))
-        if (command_->get_name() != "unpin" || Flag(image, "pinned")) names.insert(ExactName(image));
+      for (const json& image : Part(*answer, "images")) names.insert(ExactName(image));
     }
     for (const std::string& name : names)
       if (!given_.contains(name)) Offer(name, last);

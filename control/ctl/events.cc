@@ -65,7 +65,6 @@ class Follower {
   int Run() {
     if (auto code = Begin()) return *code;
     if (!options_.follow) return kExitOk;
-    ExitOnInterrupt("", kExitOk);
     for (;;) {
       Pause(kPoll);
       if (Next() && std::ferror(stdout) != 0) return kExitFailed;

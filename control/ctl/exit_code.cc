@@ -69,7 +69,8 @@ ExitCode ExitCodeFor(int http_status) {
 ExitCode ExitCodeFor(const Error& error) {
   switch (error.code) {
     case Errc::kAccessDenied: return kExitDenied;
-    case Errc::kTimedOut: return kExitInterrupted;
+    case Errc::kTimedOut:
+    case Errc::kCancelled: return kExitInterrupted;
     case Errc::kInvalid: return kExitUsage;
     default: return kExitNoDaemon;
   }

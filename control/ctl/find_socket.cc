@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
 #include "fs/base/unique_fd.h"
 
@@ -18,13 +19,18 @@ namespace {
 
 enum class Liveness { kDead, kLive, kDenied };
 
-Liveness Probe(const std::string& path) {
+Liveness Probe(const std::string& path, pid_t* listener = nullptr) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path) return Liveness::kDead;
   std::memcpy(address.sun_path, path.data(), path.size());
   const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return Liveness::kLive;
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+    ucred peer{};
+    socklen_t size = sizeof peer;
+    if (listener != nullptr && ::getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0) *listener = peer.pid;
+    return Liveness::kLive;
+  }
   if (errno == EAGAIN) return Liveness::kLive;  // its backlog is full
   return errno == EACCES || errno == EPERM ? Liveness::kDenied : Liveness::kDead;
 }
@@ -58,6 +64,17 @@ std::vector<std::string> LiveSockets(const std::vector<std::string>& directories
       if (Probe(path) != Liveness::kDead) found.push_back(path);
   }
   return found;
+}
+
+std::string DescribeListener(const std::string& socket) {
+  pid_t pid = 0;
+  Probe(socket, &pid);
+  std::ifstream stat(fmt::format("/proc/{}/stat", pid));
+  std::string line;
+  if (pid <= 0 || !std::getline(stat, line)) return "Is it stopped or overloaded? systemctl status, journalctl -t glintfs";
+  const size_t state = line.rfind(") ");  // the name before may have anything in it
+  if (state != line.npos && line.substr(state + 2, 1) == "T") return fmt::format("Process {} is stopped; to let it go on: kill -CONT {}", pid, pid);
+  return fmt::format("Is process {} overloaded? top -p {}; systemctl status {}", pid, pid, pid);
 }
 
 Result<std::string> FindSocket(const std::vector<std::string>& directories) {

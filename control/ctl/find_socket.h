@@ -19,4 +19,7 @@ std::vector<std::string> LiveSockets(const std::vector<std::string>& directories
 //   ours
 Result<std::string> FindSocket(const std::vector<std::string>& directories);
 
+// Who listens there but does not answer, and what to do about it, as a sentence without its full stop.
+std::string DescribeListener(const std::string& socket);
+
 }  // namespace glintfs::ctl

@@ -8,6 +8,7 @@
 
 #include "control/ctl/answer.h"
 #include "control/ctl/exit_code.h"
+#include "control/ctl/find_socket.h"
 #include "control/ctl/names.h"
 #include "control/ctl/table.h"
 #include "fs/base/percent.h"
@@ -24,6 +25,10 @@ constexpr size_t kMostSuggestions = 3;
 constexpr size_t kMostAmbiguous = 10;
 // With ten thousand wrong names the first few are explained.
 constexpr int kMostAdvised = 5;
+// As the daemon says it: control/http_session.cc, fs/cache.
+constexpr std::string_view kTooManyConnections = "too many connections";
+constexpr std::string_view kLargerThanCache = "larger than the cache";
+constexpr const char* kHowNamesLook = "Names are as below the mount: dir/disk.img";
 
 std::string List(const std::vector<std::string>& names, size_t most) {
   std::string text;
@@ -93,17 +98,17 @@ std::string Advisor::ForBusy(const std::string& name) {
     text = fmt::format("It is open {} times", Count(*image, "open_count"));
     if (!mountpoint.empty()) text += fmt::format("; by whom: lsof '{}/{}'", mountpoint, Printable(name));
   }
-  if (Flag(*image, "pinned")) text += (text.empty() ? "" : ". ") + fmt::format("It is pinned: glintctl unpin '{}'", Printable(name));
+  if (Flag(*image, "pinned")) text += (text.empty() ? "Let it go: " : ". It is pinned, too: ") + fmt::format("glintctl unpin '{}'", Printable(name));
   return text;
 }
 
-std::string Advisor::For(int http_status, const std::string& name) {
+std::string Advisor::For(int http_status, const std::string& message, const std::string& name) {
   switch (http_status) {
     case 400:
       if (name.empty()) return "";
       if (const auto directory = Get(client_, "/v1/source?directory=" + PercentEncode(name)))
         return fmt::format("All that is in it: glintctl cache --match '{}/**'", Printable(name));
-      return "Names are as below the mount: dir/disk.img";
+      return kHowNamesLook;
     case 401: return "Give the daemon's token with --token-file";
     case 403: return "Be root (sudo), or in the group that control_group= names";
     case 404: return ForUnknown(name);
@@ -111,17 +116,26 @@ std::string Advisor::For(int http_status, const std::string& name) {
     case 500:
     case 502: return "glintctl doctor looks for the reason";
     case 501: return options_.command == "cache" ? "Give whole names instead" : "";
-    case 503: return "glintctl status tells since when the source is away; try again later";
-    case 507: return "Make room: glintctl prune, glintctl unpin, or glintctl set max_size=SIZE";
+    case 503:
+      if (message.starts_with(kTooManyConnections)) return "Try again soon; who holds them: ss -xp, over TCP ss -tp";
+      return "glintctl status tells since when the source is away; try again later";
+    case 507:
+      if (message.find(kLargerThanCache) != message.npos) return "glintctl set max_size=SIZE makes the cache larger";
+      return "Make room: glintctl prune, glintctl unpin, or glintctl set max_size=SIZE";
     default: return "";
   }
 }
 
 std::string Advisor::For(const Error& error) const {
   switch (error.code) {
-    case Errc::kUnavailable: return "Is it running? glintfs SOURCE MOUNTPOINT starts it; glintctl doctor looks for sockets";
+    case Errc::kUnavailable:
+      if (error.message.find("--ca-file") != error.message.npos) return "";
+      if (client_.socket_path().empty()) return "Is it running, with control_tcp=? glintctl doctor on its host";
+      return "Is it running? glintfs SOURCE MOUNTPOINT starts it; glintctl doctor looks for sockets";
     case Errc::kAccessDenied: return "Be root (sudo), or in the group that control_group= names";
-    case Errc::kTimedOut: return "glintctl status tells whether it is alive";
+    case Errc::kTimedOut:
+      if (client_.socket_path().empty()) return "Is it stopped or overloaded? Look there with systemctl status";
+      return DescribeListener(client_.socket_path());
     default: return "";
   }
 }
@@ -140,7 +154,7 @@ int Fail(const CtlOptions& options, std::string_view subject, const json& code, 
 }  // namespace
 
 int ReplyFailed(const CtlOptions& options, Client& client, std::string_view subject, const Reply& reply) {
-  const std::string step = Advisor(options, client).For(reply.status, std::string(subject));
+  const std::string step = Advisor(options, client).For(reply.status, reply.ErrorMessage(), std::string(subject));
   return Fail(options, subject, reply.status, reply.ErrorMessage(), step, ExitCodeFor(reply.status));
 }
 
@@ -151,7 +165,7 @@ int SendFailed(const CtlOptions& options, Client& client, const Error& error) {
 int GetFailed(const CtlOptions& options, Client& client, const Error& error, int status) {
   if (status == 0) return SendFailed(options, client, error);
   const int code = ExitCodeFor(status);
-  return Fail(options, "", status, error.message, Advisor(options, client).For(status, ""), code == kExitOk ? kExitFailed : code);
+  return Fail(options, "", status, error.message, Advisor(options, client).For(status, error.message, ""), code == kExitOk ? kExitFailed : code);
 }
 
 json Ask(const CtlOptions& options, Client& client, const std::string& verb, const std::string& target, int& code) {
@@ -195,7 +209,7 @@ void Results::Failed(size_t at, int code, const std::string& message, const std:
   place.code = code;
   place.result = {{"name", place.name}, {"ok", false}, {"error", message}};
   if (more.is_object()) place.result.update(more);
-  PrintFailure(place.name, message, next_step);
+  PrintFailure(place.name.empty() ? "''" : place.name, message, next_step);
 }
 
 bool Results::Send(Client& client, size_t at, const std::string& verb, const std::string& prefix, const std::string& query) {
@@ -203,7 +217,11 @@ bool Results::Send(Client& client, size_t at, const std::string& verb, const std
   const auto reply = client.Send(verb, prefix + PercentEncode(name) + query);
   if (reply && reply->ok()) return true;
   std::string step;
-  if (++advised_ <= kMostAdvised) step = reply ? advisor_.For(reply->status, name) : advisor_.For(reply.error());
+  if (++advised_ <= kMostAdvised) {
+    if (!reply) step = advisor_.For(reply.error());
+    else if (reply->status == 400 && name.empty()) step = kHowNamesLook;
+    else step = advisor_.For(reply->status, reply->ErrorMessage(), name);
+  }
   if (reply) {
     Failed(at, ExitCodeFor(reply->status), reply->ErrorMessage(), step);
   } else {

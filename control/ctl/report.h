@@ -26,8 +26,8 @@ class Advisor {
  public:
   Advisor(const CtlOptions& options, Client& client) : options_(options), client_(client) {}
 
-  // `name`: the image it is about; may be empty.
-  std::string For(int http_status, const std::string& name);
+  // `message`: of the answer; `name`: the image it is about, may be empty.
+  std::string For(int http_status, const std::string& message, const std::string& name);
   std::string For(const Error& error) const;
 
  private:

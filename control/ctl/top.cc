@@ -23,6 +23,8 @@ using nlohmann::json;
 using SteadyClock = std::chrono::steady_clock;
 
 constexpr auto kDefaultInterval = std::chrono::seconds(1);
+// Who looks on wants to see that nothing comes; and at the start the keys do not work yet.
+constexpr std::chrono::nanoseconds kPatience = std::chrono::seconds(3), kFirstPatience = std::chrono::seconds(1);
 
 Result<Sample> Look(Client& client, int* status) {
   Sample sample;
@@ -40,15 +42,26 @@ class Top {
         colors_(UseColors(options.color, STDOUT_FILENO)) {}
 
   int Run() {
+    const bool screen = !options_.batch && !options_.json && ::isatty(STDOUT_FILENO) == 1;
+    client_.SetPatience(screen ? kFirstPatience : kPatience);
     int status = 0;
     auto first = Look(client_, &status);
-    if (!first) return GetFailed(options_, client_, first.error(), status);
-    before_ = std::move(first).value();
-    const bool screen = !options_.batch && !options_.json && ::isatty(STDOUT_FILENO) == 1;
+    client_.SetPatience(kPatience);
+    if (first) {
+      before_ = std::move(first).value();
+    } else if (screen && first.error().code == Errc::kTimedOut) {
+      error_ = first.error().message;
+    } else {
+      return GetFailed(options_, client_, first.error(), status);
+    }
     return screen ? OnScreen() : InBlocks();
   }
 
  private:
+  std::string AwayText() const {
+    return Colored("The daemon does not answer; waiting for it to come back.", Color::kRed, colors_) + "\n" + error_ + "\n";
+  }
+
   // Shows what the last look gave, also when it failed: then what was seen last, and why.
   std::string Frame(size_t rows, bool screen) {
     int status = 0;
@@ -56,7 +69,7 @@ class Top {
     std::string text;
     if (!now) {
       error_ = now.error().message;
-      text = Colored("The daemon does not answer; waiting for it to come back.", Color::kRed, colors_) + "\n" + error_ + "\n";
+      text = AwayText();
       if (screen && before_) text += "\nThe last seen of it:\n" + TopText(*before_, {}, rows > 4 ? rows - 4 : 1, false);
       if (!screen) before_.reset();
       return text;
@@ -69,23 +82,28 @@ class Top {
 
   int OnScreen() {
     Screen screen;
-    bool first = true;
-    for (uint64_t shown = 0; options_.count == 0 || shown < options_.count; ++shown) {
+    bool ended = false;  // q, also while the daemon is asked
+    const auto is_end = [&](char key) { return ended = ended || key == 'q' || key == 'Q'; };
+    client_.SetAbort([&] { return is_end(screen.WaitForKey(std::chrono::nanoseconds(0))); });
+    for (uint64_t shown = 0; !ended && (options_.count == 0 || shown < options_.count); ++shown) {
       const size_t rows = SizeOf(STDOUT_FILENO).rows;
-      screen.Draw(first ? TopText(*before_, RatesBetween(nullptr, *before_), rows, colors_) : Frame(rows, true));
-      first = false;
+      if (shown > 0) {
+        const std::string frame = Frame(rows, true);
+        if (!ended) screen.Draw(frame);
+      } else {
+        screen.Draw(before_ ? TopText(*before_, RatesBetween(nullptr, *before_), rows, colors_) : AwayText());
+      }
       const auto next = SteadyClock::now() + interval_;
-      for (auto now = SteadyClock::now(); now < next; now = SteadyClock::now()) {
+      for (auto now = SteadyClock::now(); !ended && now < next; now = SteadyClock::now()) {
         const char key = screen.WaitForKey(next - now + std::chrono::milliseconds(1));
-        if (key == 'q' || key == 'Q') return kExitOk;
-        if (key == 0) break;  // time is up, or the terminal has another size: draw
+        if (is_end(key) || key == 0) break;  // time is up, or the terminal has another size: draw
       }
     }
+    client_.SetAbort(nullptr);
     return kExitOk;
   }
 
   int InBlocks() {
-    ExitOnInterrupt("", kExitOk);
     for (uint64_t shown = 0; options_.count == 0 || shown < options_.count; ++shown) {
       Pause(interval_);
       const std::string text = Frame(0, false);

@@ -23,6 +23,7 @@ using SteadyClock = std::chrono::steady_clock;
 
 constexpr auto kFirstPoll = std::chrono::milliseconds(10);
 constexpr auto kLongestPoll = std::chrono::milliseconds(500);
+constexpr auto kSilence = std::chrono::seconds(2);  // a daemon that has not answered for so long hangs
 constexpr size_t kFew = 16;  // so many are asked for one by one
 
 struct Item {
@@ -39,6 +40,7 @@ class Verification {
   Verification(const CtlOptions& options, Client& client) : options_(options), client_(client), results_(options, client), board_(options.quiet) {}
 
   int Run() {
+    if (options_.timeout) client_.SetDeadline(SteadyClock::now() + *options_.timeout);
     int code = kExitOk;
     if (!(options_.all ? AskAll(code) : AskEach())) return code;
     if (!options_.background) Wait();
@@ -80,13 +82,19 @@ class Verification {
     CatchInterrupts();
     open_ = items_.size();
     const auto start = SteadyClock::now();
+    auto answered = start;
     while (open_ > 0) {
-      if (auto looked = Look(); !looked) {
+      const auto looked = Look();
+      if (looked) answered = SteadyClock::now();
+      const bool cut_off = client_.DeadlinePassed() && SteadyClock::now() - answered < kSilence;  // an answer that was to come
+      if (!looked && !cut_off && looked.error().code == Errc::kTimedOut) {
+        GiveUp(kExitInterrupted, "not known what came out: " + looked.error().message, Advisor(options_, client_).For(looked.error()));
+      } else if (!looked && !cut_off && looked.error().code != Errc::kCancelled) {
         GiveUp(looked.error().code == Errc::kIo ? kExitFailed : ExitCodeFor(looked.error()), looked.error().message,
                "Start the daemon again, then glintctl verify");
       } else if (open_ > 0 && Interrupted()) {
         GiveUp(kExitInterrupted, "stopped waiting; the daemon goes on verifying it", "What came out: glintctl show");
-      } else if (open_ > 0 && options_.timeout && SteadyClock::now() - start >= *options_.timeout) {
+      } else if (open_ > 0 && client_.DeadlinePassed()) {
         GiveUp(kExitInterrupted, "not verified in time; the daemon goes on", "What came out: glintctl show");
       }
       if (open_ == 0) break;

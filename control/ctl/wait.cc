@@ -37,6 +37,8 @@ constexpr auto kPollPlain = std::chrono::milliseconds(500);
 constexpr int kLookShare = 4;
 // An image can be between the queue and its first chunk for a moment; gone is what stays gone.
 constexpr auto kGoneFor = std::chrono::seconds(1);
+// A daemon that has not answered for so long hangs.
+constexpr auto kSilence = std::chrono::seconds(2);
 // So many are asked for one by one; of more the whole list is taken.
 constexpr size_t kFew = 16;
 
@@ -81,17 +83,15 @@ class Waiting {
     open_ = items_.size();
   }
 
-  void Run() {
-    std::optional<SteadyClock::time_point> deadline;
-    if (options_.timeout) deadline = start_ + *options_.timeout;
+  void Run(std::optional<SteadyClock::time_point> deadline) {
     while (open_ > 0) {
       const auto begin = SteadyClock::now();
-      if (auto looked = Look(); !looked) {
-        const Error& error = looked.error();
-        GiveUp(error.code == Errc::kIo ? kExitFailed : ExitCodeFor(error), error.message,
-               error.code == Errc::kIo ? "" : "The queue survives a restart: start the daemon again, then glintctl queue");
+      const auto looked = Look();
+      if (!looked && looked.error().code != Errc::kCancelled) {
+        Lost(looked.error());
         break;
       }
+      if (looked) answered_ = SteadyClock::now();
       if (open_ == 0) break;
       Show();
       if (Interrupted()) {
@@ -99,7 +99,7 @@ class Waiting {
         break;
       }
       if (deadline && SteadyClock::now() >= *deadline) {
-        GiveUp(kExitInterrupted, "not cached in time; the daemon goes on caching it", "How far it is: glintctl queue");
+        TimeIsUp();
         break;
       }
       const auto now = SteadyClock::now();
@@ -113,6 +113,20 @@ class Waiting {
   }
 
  private:
+  void TimeIsUp() {
+    GiveUp(kExitInterrupted, "not cached in time; the daemon goes on caching it", "How far it is: glintctl queue");
+  }
+
+  // The daemon does not answer any more.
+  void Lost(const Error& error) {
+    if (error.code == Errc::kIo) return GiveUp(kExitFailed, error.message, "");
+    // The deadline may cut an answer off that was to come.
+    if (client_.DeadlinePassed() && SteadyClock::now() - answered_ < kSilence) return TimeIsUp();
+    if (error.code == Errc::kTimedOut)
+      return GiveUp(kExitInterrupted, "not known whether it is cached: " + error.message, Advisor(options_, client_).For(error));
+    GiveUp(ExitCodeFor(error), error.message, "The queue survives a restart: start the daemon again, then glintctl queue");
+  }
+
   Result<void> Look() {
     GLINTFS_ASSIGN(const json queue, Get(client_, "/v1/queue"));
     const ByHref queued = IndexByHref(Part(queue, "queue"));
@@ -234,6 +248,11 @@ class Waiting {
     }
     total_meter_.Add(SteadyClock::now().time_since_epoch(), Gained());
     total.rate = total_meter_.BytesPerSecond();
+    // While others are cached first, what came before tells nothing of when these are done.
+    if (std::none_of(items_.begin(), items_.end(), [](const Item& item) { return item.running && !item.settled; })) {
+      total_meter_ = RateMeter();
+      total.note = "waiting";
+    }
     total.count = fmt::format("{} of {} images", items_.size() - open_ - failed_, items_.size());
     if (failed_ > 0) total.count += fmt::format(", {} failed", failed_);
     return total;
@@ -269,6 +288,7 @@ class Waiting {
   ProgressBoard board_;
   const Baseline& baseline_;
   const SteadyClock::time_point start_ = SteadyClock::now();
+  SteadyClock::time_point answered_ = start_;
   std::vector<Item> items_;
   size_t open_ = 0, failed_ = 0, left_ = 0;  // not settled; failed; given up
   RateMeter total_meter_;
@@ -276,17 +296,19 @@ class Waiting {
 
 }  // namespace
 
-Baseline CachedNow(Client& client) {
+Result<Baseline> CachedNow(Client& client) {
   Baseline baseline;
-  if (const auto images = Get(client, "/v1/images")) {
-    for (const json& image : Part(*images, "images")) baseline[Text(image, "href")] = Count(image, "cached_bytes");
-  }
+  const auto images = Get(client, "/v1/images");
+  if (!images && images.error().code == Errc::kTimedOut) return images.error();
+  if (!images) return baseline;
+  for (const json& image : Part(*images, "images")) baseline[Text(image, "href")] = Count(image, "cached_bytes");
   return baseline;
 }
 
 void WaitUntilCached(const CtlOptions& options, Client& client, Results& results,
-                     const std::vector<std::pair<size_t, std::string>>& asked, const Baseline& baseline) {
-  Waiting(options, client, results, asked, baseline).Run();
+                     const std::vector<std::pair<size_t, std::string>>& asked, const Baseline& baseline,
+                     std::optional<SteadyClock::time_point> deadline) {
+  Waiting(options, client, results, asked, baseline).Run(deadline);
 }
 
 WaitState JudgeWait(const json& queued, const json& image) {

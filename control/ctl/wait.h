@@ -1,7 +1,9 @@
 // Waiting until images are cached.
 #pragma once
 
+#include <chrono>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -13,13 +15,14 @@ namespace glintfs::ctl {
 
 // What was cached of an image before it was asked for, by href: so that a rate is what comes now.
 using Baseline = std::unordered_map<std::string, uint64_t>;
-Baseline CachedNow(Client& client);
+Result<Baseline> CachedNow(Client& client);  // kTimedOut; what else goes wrong shows with what is asked next
 
 // Waits for images that were asked for, by their places in `results`, notes there what became of each and shows the progress. Each
-// look is a few requests however many images there are. Ends early at options.timeout and on SIGINT, with kExitInterrupted for
+// look is a few requests however many images there are. Ends early at `deadline` and on SIGINT, with kExitInterrupted for
 // what is left. REQUIRES: CatchInterrupts() was called
 void WaitUntilCached(const CtlOptions& options, Client& client, Results& results,
-                     const std::vector<std::pair<size_t, std::string>>& asked, const Baseline& baseline);
+                     const std::vector<std::pair<size_t, std::string>>& asked, const Baseline& baseline,
+                     std::optional<std::chrono::steady_clock::time_point> deadline);
 
 // What the queue and the image tell about the request. Pure.
 enum class WaitState { kGoesOn, kCached, kGone };

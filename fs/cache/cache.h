@@ -123,6 +123,7 @@ class Cache {
   // Survive restarts; the name need not be cached yet.
   virtual Result<void> SetPinned(std::string_view name, bool pinned) = 0;
   virtual bool IsPinned(std::string_view name) = 0;
+  virtual std::vector<std::string> Pins() = 0;  // sorted
 
   // Has what is cached of it read from disk and compared, soon: see ImageStatus::scrub. kNotFound: nothing is.
   virtual Result<void> Scrub(std::string_view name) = 0;

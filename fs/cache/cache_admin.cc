@@ -228,6 +228,13 @@ Result<void> CacheImpl::SetPinned(std::string_view name, bool pinned) {
   return {};
 }
 
+std::vector<std::string> CacheImpl::Pins() {
+  MutexLock lock(mu_);
+  std::vector<std::string> pins(pins_.begin(), pins_.end());
+  std::sort(pins.begin(), pins.end());
+  return pins;
+}
+
 bool CacheImpl::IsPinned(std::string_view name) {
   MutexLock lock(mu_);
   return pins_.contains(std::string(name));

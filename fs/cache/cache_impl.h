@@ -63,6 +63,7 @@ class CacheImpl final : public Cache, public ImageHost {
   PruneResult Clear() override;
   PruneResult Clean() override;
   Result<void> SetPinned(std::string_view name, bool pinned) override;
+  std::vector<std::string> Pins() override;
   bool IsPinned(std::string_view name) override;
   Result<void> Scrub(std::string_view name) override;
   uint64_t ScrubAll() override;

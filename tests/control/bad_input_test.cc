@@ -163,7 +163,7 @@ class BadInputTest : public GlintctlTest, public ::testing::WithParamInterface<S
     result.err = "glintctl: " + result.out;  // what it finds is its result
     return {200, result, "-> Look at the store"};
   }
-  Seen TimedOut() { return {0, Ctl({"cache", "--wait", "--timeout", "50ms", "w.img"}), "How far it is: glintctl queue"}; }
+  Seen TimedOut() { return {0, Ctl({"cache", "--wait", "--timeout", "500ms", "w.img"}), "How far it is: glintctl queue"}; }
   Seen InterruptedSituation() {
     Subprocess ctl(Command({"cache", "--wait", "w.img"}), {});
     EXPECT_TRUE(WaitFor([&] { return Contains(ctl.ErrorSoFar(), "w.img: "); }));

@@ -56,6 +56,8 @@ TEST_F(CompletionTest, TheProgramKnows) {
   EXPECT_EQ(Program({"cache", "dir/c.img", "dir/"}), Words{"dir/d.img"}) << "each once";
   EXPECT_EQ(Program({"show", ""}), (Words{"b.img", "dir/a.img"}));
   EXPECT_EQ(Program({"unpin", ""}), Words{}) << "none is pinned";
+  ASSERT_TRUE(service_.SetPinned("later.img", true));
+  EXPECT_EQ(Program({"unpin", ""}), Words{"later.img"}) << "also one that is not cached";
   EXPECT_EQ(Program({"set", "m"}), (Words{"max_size=", "min_free="}));
   EXPECT_EQ(Program({"get", "c"}), Words{"chunk"});
   EXPECT_EQ(Program({"list", "--state", "ver"}), Words{"verified"});

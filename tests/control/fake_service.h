@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -186,7 +187,16 @@ class FakeService final : public Service {
   }
   Result<void> SetPinned(std::string_view name, bool pinned) override {
     MutexLock lock(mu_);
-    return Note(pinned ? "pin" : "unpin", name);
+    GLINTFS_TRY(Note(pinned ? "pin" : "unpin", name));
+    if (pinned) pins_.emplace(name); else pins_.erase(std::string(name));
+    return {};
+  }
+  std::vector<std::string> Pins() override {
+    MutexLock lock(mu_);
+    std::set<std::string> pins = pins_;
+    for (const auto& [name, image] : images_)
+      if (image.pinned) pins.insert(name);
+    return {pins.begin(), pins.end()};
   }
   Result<void> Scrub(std::string_view name) override {
     MutexLock lock(mu_);
@@ -293,6 +303,7 @@ class FakeService final : public Service {
   int looks_ GUARDED_BY(mu_) = 0;
   ServiceStatus status_ GUARDED_BY(mu_);
   std::map<std::string, ImageStatus> images_ GUARDED_BY(mu_);
+  std::set<std::string> pins_ GUARDED_BY(mu_);
   std::vector<QueueEntry> queue_ GUARDED_BY(mu_);
   std::map<std::string, Errc> failures_ GUARDED_BY(mu_);
   std::multimap<std::string, ImageInfo> named_ GUARDED_BY(mu_);

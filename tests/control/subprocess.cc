@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
 #include <stdexcept>
 
 namespace glintfs::testing {
@@ -105,6 +106,13 @@ Subprocess::~Subprocess() {
 }
 
 void Subprocess::Signal(int number) { ::kill(pid_, number); }
+
+bool Subprocess::Catches(int number) const {
+  std::ifstream status("/proc/" + std::to_string(pid_) + "/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("SigCgt:")) return ((std::stoull(line.substr(7), nullptr, 16) >> (number - 1)) & 1) != 0;
+  return false;
+}
 
 void Subprocess::Type(const std::string& keys) {
   if (::write(err_, keys.data(), keys.size()) < 0) throw std::runtime_error("terminal");

@@ -28,6 +28,7 @@ class Subprocess {
   ~Subprocess();  // kills it when it still runs
 
   void Signal(int number);
+  bool Catches(int number) const;  // it has a handler for the signal
   // On the terminal.
   void Type(const std::string& keys);
   void Resize(unsigned short rows, unsigned short columns);

@@ -52,6 +52,7 @@ class FakeCache final : public Cache {
   PruneResult Clear() override { return {}; }
   PruneResult Clean() override { return {}; }
   Result<void> SetPinned(std::string_view, bool) override { return {}; }
+  std::vector<std::string> Pins() override { return {}; }
   bool IsPinned(std::string_view) override { return false; }
   Result<void> Scrub(std::string_view) override { return {}; }
   uint64_t ScrubAll() override { return 0; }
