@@ -10,14 +10,14 @@ _glintctl() {
   [[ $word == [\"\']* ]] && quote=${word:0:1} word=${word:1} words[-1]=${words[-1]/"$quote"/}
   local before=${words[-1]%"$word"}  # stays on the line; what is offered goes after it
   COMPREPLY=()
-  if ((${#words[@]} > 1)) && [[ ${words[-2]} == -F || ${words[-2]} == --from-file ]]; then
+  if ((${#words[@]} > 1)) && [[ ${words[-2]} == @(-F|--from-file|-s|--socket|--token-file|--ca-file) ]]; then
     compopt -o default
     return
   fi
   while IFS= read -r line; do
     line=${line#"$before"}
     [[ $line == *[/=] ]] && compopt -o nospace
-    [[ $quote ]] || printf -v line %q "$line"
+    [[ $quote || -z $line ]] || printf -v line %q "$line"
     COMPREPLY+=("$line")
   done < <(command "${COMP_WORDS[0]}" __complete "${words[@]}" 2>/dev/null)
 }

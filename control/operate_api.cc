@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <initializer_list>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -39,15 +38,6 @@ constexpr uint64_t kMostEvents = 1000;
 
 HttpResponse BadName() { return ErrorResponse(400, "not a valid image name"); }
 
-// Refuses parameters that are not in `known`, so that a misspelt one does not mean "the default".
-std::optional<HttpResponse> CheckQuery(const HttpRequest& request, std::initializer_list<std::string_view> known) {
-  for (const auto& [name, value] : request.query) {
-    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-    return ErrorResponse(400, "unknown parameter " + name);
-  }
-  return std::nullopt;
-}
-
 std::optional<uint64_t> ParseNumber(const HttpRequest& request, const std::string& name, uint64_t absent) {
   const auto it = request.query.find(name);
   if (it == request.query.end()) return absent;
@@ -60,7 +50,6 @@ std::optional<uint64_t> ParseNumber(const HttpRequest& request, const std::strin
 
 HttpResponse PutQueue(Service& service, const HttpRequest& request, const std::string& image) {
   if (!IsValidName(image)) return BadName();
-  if (auto bad = CheckQuery(request, {"now"})) return *bad;
   const auto it = request.query.find("now");
   const bool now = it != request.query.end() && (it->second.empty() || it->second == "true" || it->second == "1");
   if (it != request.query.end() && !now && it->second != "false" && it->second != "0")
@@ -82,7 +71,6 @@ HttpResponse PostScrub(Service& service, const std::string& image) {
 }
 
 HttpResponse GetEvents(Service& service, const HttpRequest& request) {
-  if (auto bad = CheckQuery(request, {"after", "limit"})) return *bad;
   const auto after = ParseNumber(request, "after", 0), limit = ParseNumber(request, "limit", kMostEvents);
   if (!after || !limit) return ErrorResponse(400, "after and limit must be numbers");
   const EventPage page = service.Events(*after, std::min(*limit, kMostEvents));
@@ -162,11 +150,12 @@ HttpResponse PatchSettings(Service& service, const HttpRequest& request) {
 }
 
 HttpResponse GetSource(Service& service, const HttpRequest& request) {
-  if (auto bad = CheckQuery(request, {"directory"})) return *bad;
   const auto it = request.query.find("directory");
   const std::string directory = it == request.query.end() ? "" : it->second;
   if (!directory.empty() && !IsValidName(directory)) return ErrorResponse(400, "not a valid directory name");
   const auto entries = service.SourceEntries(directory);
+  if (!entries && entries.error().code == Errc::kNotFound)
+    return ErrorResponse(404, directory.empty() ? entries.error().message : "there is no directory " + directory + " at the source");
   if (!entries) return ErrorResponse(entries.error());
   json list = json::array();
   for (const SourceEntry& entry : *entries)
@@ -199,7 +188,7 @@ std::vector<Route> OperateRoutes(Service& s) {
   using Request = HttpRequest;
   using Name = std::string;
   return {
-      {"PUT", "/v1/queue/{image}", [&s](const Request& request, const Name& image) { return PutQueue(s, request, image); }},
+      {"PUT", "/v1/queue/{image}", [&s](const Request& request, const Name& image) { return PutQueue(s, request, image); }, {"now"}},
       {"DELETE", "/v1/queue/{image}", [&s](const Request&, const Name& image) { return DeleteFromQueue(s, image); }},
       {"DELETE", "/v1/queue",
        [&s](const Request&, const Name&) {
@@ -208,11 +197,11 @@ std::vector<Route> OperateRoutes(Service& s) {
        }},
       {"POST", "/v1/scrub/{image}", [&s](const Request&, const Name& image) { return PostScrub(s, image); }},
       {"POST", "/v1/scrub", [&s](const Request&, const Name&) { return JsonResponse(202, {{"images", s.ScrubAll()}}); }},
-      {"GET", "/v1/events", [&s](const Request& request, const Name&) { return GetEvents(s, request); }},
+      {"GET", "/v1/events", [&s](const Request& request, const Name&) { return GetEvents(s, request); }, {"after", "limit"}},
       {"GET", "/v1/activity", [&s](const Request&, const Name&) { return GetActivity(s); }},
       {"GET", "/v1/settings", [&s](const Request&, const Name&) { return GetSettings(s); }},
-      {"PATCH", "/v1/settings", [&s](const Request& request, const Name&) { return PatchSettings(s, request); }},
-      {"GET", "/v1/source", [&s](const Request& request, const Name&) { return GetSource(s, request); }},
+      {"PATCH", "/v1/settings", [&s](const Request& request, const Name&) { return PatchSettings(s, request); }, {}, true},
+      {"GET", "/v1/source", [&s](const Request& request, const Name&) { return GetSource(s, request); }, {"directory"}},
       {"GET", "/v1/doctor", [&s](const Request&, const Name&) { return GetDoctor(s); }},
   };
 }

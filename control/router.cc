@@ -16,7 +16,7 @@ std::optional<std::string_view> Match(std::string_view pattern, std::string_view
   const size_t brace = pattern.find('{');
   if (brace == pattern.npos) return path == pattern ? std::optional<std::string_view>("") : std::nullopt;
   const std::string_view prefix = pattern.substr(0, brace);
-  if (path.size() <= prefix.size() || path.substr(0, prefix.size()) != prefix) return std::nullopt;
+  if (path.size() < prefix.size() || path.substr(0, prefix.size()) != prefix) return std::nullopt;
   return path.substr(prefix.size());
 }
 
@@ -25,6 +25,18 @@ bool IsLiteral(const Route& route) { return route.pattern.find('{') == std::stri
 std::vector<Route> LiteralsFirst(std::vector<Route> routes) {
   std::stable_partition(routes.begin(), routes.end(), IsLiteral);
   return routes;
+}
+
+// So that a misspelt parameter does not mean "the default". What speaks as Glance takes what Glance takes.
+std::optional<HttpResponse> CheckTakes(const Route& route, const HttpRequest& request) {
+  if (!route.pattern.starts_with("/v1/")) return std::nullopt;
+  for (const auto& parameter : request.query) {
+    const std::string& name = parameter.first;
+    if (std::find(route.parameters.begin(), route.parameters.end(), name) == route.parameters.end())
+      return ErrorResponse(400, "unknown parameter " + name);
+  }
+  if (!request.body.empty() && !route.takes_body) return ErrorResponse(400, "this request takes no body");
+  return std::nullopt;
 }
 
 HttpResponse Run(const Route& route, const HttpRequest& request, const std::string& image) {
@@ -62,6 +74,7 @@ HttpResponse Router::Handle(const HttpRequest& request) const {
     if (!encoded) continue;
     const auto image = PercentDecode(*encoded);
     if (!image) return ErrorResponse(400, "the path has a '%' that two hex digits do not follow");
+    if (auto refused = CheckTakes(route, request)) return std::move(*refused);
     return Run(route, request, *image);
   }
   const std::string allowed = AllowedVerbs(request.path);

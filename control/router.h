@@ -3,7 +3,7 @@
 //   {"PUT", "/v2/cache/{image}", handler}
 //
 // A pattern is a literal path, or one that ends in "/{name}", which takes the rest of the path, percent-decoded: images
-// are named by %2F or by plain slashes. A literal wins over a pattern of the same verb.
+// are named by %2F or by plain slashes; that rest may be empty. A literal wins over a pattern of the same verb.
 #pragma once
 
 #include <functional>
@@ -22,6 +22,8 @@ struct Route {
   std::string verb;
   std::string pattern;
   RouteHandler handler;
+  std::vector<std::string> parameters = {};  // of the query that it takes; in /v1 others are refused
+  bool takes_body = false;                   // in /v1 others refuse one
 };
 
 class Router {
@@ -29,7 +31,7 @@ class Router {
   explicit Router(std::vector<Route> routes);
 
   // Runs the handler. HEAD takes the GET route; the server leaves out the body. 404: no such path; 405 with Allow: not
-  // with this verb; 400: a bad escape; 500: the handler threw.
+  // with this verb; 400: a bad escape, or a parameter or body that a route of /v1 does not take; 500: the handler threw.
   HttpResponse Handle(const HttpRequest& request) const;
 
   const std::vector<Route>& routes() const { return routes_; }

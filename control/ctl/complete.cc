@@ -33,6 +33,19 @@ const CLI::Option* FindOption(const CLI::App& app, const CLI::App* command, cons
 
 bool TakesValue(const CLI::Option* option) { return option != nullptr && option->get_items_expected_max() > 0; }
 
+// "debug, info, warn or error": of what is no such list there are none.
+std::vector<std::string> Choices(std::string text) {
+  std::vector<std::string> choices;
+  if (const size_t last = text.rfind(" or "); last != text.npos) text.replace(last, 4, ", ");
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(", "), text.size());
+    choices.push_back(text.substr(0, end));
+    text.erase(0, end + 2);
+    if (choices.back().find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-") != std::string::npos) return {};
+  }
+  return choices.size() > 1 ? choices : std::vector<std::string>();
+}
+
 class Completer {
  public:
   explicit Completer(const std::vector<std::string>& words) : words_(words) {}
@@ -47,7 +60,7 @@ class Completer {
       const CLI::Option* const option = FindOption(*app_, command_, last);
       return Values(option, last.substr(0, last.find('=') + 1), last);
     }
-    if (last.starts_with("-")) return Options(last);
+    if (last.starts_with("-") && !names_only_) return Options(last);
     if (command_ == nullptr) return Commands(last);
     Arguments(last);
   }
@@ -60,7 +73,9 @@ class Completer {
       if (pending_ != nullptr) {
         if (pending_->check_lname("socket")) options_.socket = word;
         pending_ = nullptr;
-      } else if (word.starts_with("-")) {
+      } else if (word == "--") {
+        names_only_ = true;
+      } else if (word.starts_with("-") && !names_only_) {
         const CLI::Option* const option = FindOption(*app_, command_, word);
         if (word.find('=') == word.npos && TakesValue(option)) pending_ = option;
         if (word.starts_with("--socket=")) options_.socket = word.substr(9);
@@ -102,7 +117,10 @@ class Completer {
   }
 
   void Arguments(const std::string& last) {
-    if (command_->get_name() == "queue") return Offer("clear", last);
+    if (command_->get_name() == "queue") {
+      if (given_.empty()) Offer("clear", last);
+      return;
+    }
     switch (ArgumentKindOf(command_->get_name())) {
       case ArgumentKind::kNone: return;
       case ArgumentKind::kImage: return Images(last);
@@ -149,6 +167,12 @@ class Completer {
     if (!client) return;
     const auto answer = Get(*client, "/v1/settings");
     if (!answer) return;
+    if (const size_t equals = last.find('='); !after.empty() && equals != last.npos) {
+      for (const json& setting : Part(*answer, "settings"))
+        if (Text(setting, "name") == last.substr(0, equals))
+          for (const std::string& choice : Choices(Text(setting, "allowed"))) Offer(last.substr(0, equals + 1) + choice, last);
+      return;
+    }
     for (const json& setting : Part(*answer, "settings"))
       if (after.empty() || Flag(setting, "changeable")) Offer(Text(setting, "name") + after, last);
   }
@@ -159,6 +183,7 @@ class Completer {
   const CLI::App* command_ = nullptr;
   const CLI::Option* pending_ = nullptr;  // the last word is its value
   std::set<const CLI::Option*> used_;
+  bool names_only_ = false;  // after "--"
   std::set<std::string> given_;
 };
 

@@ -61,10 +61,20 @@ json FuserMount() {
                  root ? "" : "apt install --reinstall fuse3");
 }
 
+// mount(8) runs /sbin/mount.fuse.glintfs, or mount.fuse3, which looks for glintfs in the PATH that mount gives it.
 json MountHelper() {
-  for (const char* path : {"/sbin/mount.fuse3", "/usr/sbin/mount.fuse3", "/sbin/mount.fuse"})
-    if (::access(path, X_OK) == 0) return Finding("mount helper", "ok", std::string(path) + ": mount -t fuse.glintfs and fstab work");
-  return Finding("mount helper", "warn", "there is no mount.fuse3: mount -t fuse.glintfs and fstab do not work", "apt install fuse3");
+  const char* const kWorks = ": mount -t fuse.glintfs and fstab work";
+  for (const char* path : {"/sbin/mount.fuse.glintfs", "/usr/sbin/mount.fuse.glintfs"})
+    if (::access(path, X_OK) == 0) return Finding("mount helper", "ok", std::string(path) + kWorks);
+  for (const char* path : {"/sbin/mount.fuse3", "/usr/sbin/mount.fuse3", "/sbin/mount.fuse"}) {
+    if (::access(path, X_OK) != 0) continue;
+    for (const char* directory : {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}) {
+      const std::string program = std::string(directory) + "/glintfs";
+      if (::access(program.c_str(), X_OK) == 0) return Finding("mount helper", "ok", fmt::format("{} with {}{}", path, program, kWorks));
+    }
+  }
+  return Finding("mount helper", "warn", "there is no /sbin/mount.fuse.glintfs: mount -t fuse.glintfs and fstab do not work",
+                 "Install the package of glintfs, or link it there: ln -s /PATH/TO/glintfs /sbin/mount.fuse.glintfs");
 }
 
 std::string OwnVersion() { return GLINTFS_VERSION; }
@@ -76,9 +86,11 @@ json Version(const json& status) {
                  "Mount again, so that the installed glintfs runs");
 }
 
-json NoDaemon(const Error& error) {
+json NoDaemon(const Error& error, const std::string& socket) {
   switch (error.code) {
     case Errc::kAccessDenied: return Finding("daemon", "fail", error.message, "sudo glintctl doctor");
+    case Errc::kTimedOut:
+      return Finding("daemon", "fail", error.message, socket.empty() ? "Is it stopped or overloaded?" : DescribeListener(socket));
     case Errc::kInvalid: return Finding("daemon", "fail", error.message, "glintctl doctor -s SOCKET");
     default: return Finding("daemon", "fail", error.message, "glintfs SOURCE MOUNTPOINT, or mount what is in fstab; journalctl -t glintfs tells why one ended");
   }
@@ -115,19 +127,20 @@ bool AnyFailed(const json& findings) {
 int RunDoctor(const CtlOptions& options, Client* client, const Error& error) {
   json findings = {FuseDevice(), FuserMount(), MountHelper()};
   if (client == nullptr) {
-    findings.push_back(NoDaemon(error));
+    findings.push_back(NoDaemon(error, ""));
     PrintFindings(options, findings, false);
     return ExitCodeFor(error);
   }
   int status = 0;
   const auto answer = Get(*client, "/v1/status", &status);
   if (!answer) {
-    findings.push_back(NoDaemon(status == 403 || status == 401 ? Error{Errc::kAccessDenied, answer.error().message} : answer.error()));
+    findings.push_back(NoDaemon(status == 403 || status == 401 ? Error{Errc::kAccessDenied, answer.error().message} : answer.error(),
+                                client->socket_path()));
     PrintFindings(options, findings, status != 0);
     if (status == 0) return ExitCodeFor(answer.error());
     return status == 200 ? kExitFailed : ExitCodeFor(status);  // 200: with nonsense
   }
-  findings.push_back(Finding("daemon", "ok", "answers at " + client->socket_path()));
+  findings.push_back(Finding("daemon", "ok", "answers at " + client->name()));
   findings.push_back(Version(*answer));
   const auto found = Get(*client, "/v1/doctor", &status);
   if (found) {

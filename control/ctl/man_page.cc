@@ -29,6 +29,7 @@ bool IsHidden(const CLI::Option* option) { return option->get_group().empty(); }
 
 std::string OptionTerm(const CLI::Option* option) {
   std::string names = option->get_name(false, true);
+  for (size_t at; (at = names.find("{false}")) != names.npos;) names.erase(at, 7);
   for (size_t at = names.find(','); at != names.npos; at = names.find(',', at + 2)) names.replace(at, 1, ", ");
   std::string term = "\\fB" + Roff(names) + "\\fR";
   if (option->get_expected_max() > 0 && !option->get_type_name().empty()) {
@@ -54,7 +55,7 @@ std::string CommandEntry(const CLI::App& command) {
   for (const CLI::Option* option : command.get_options()) {
     if (IsHidden(option)) continue;
     if (option->get_positional()) {
-      const std::string name = "\\fI" + option->get_name(true) + "\\fR ...";
+      const std::string name = "\\fI" + option->get_name(true) + (option->get_expected_max() > 1 ? "\\fR ..." : "\\fR");
       synopsis += option->get_required() ? " " + name : " [" + name + "]";
     } else if (option->get_name() != "--help") {
       synopsis += " [" + OptionTerm(option) + "]";

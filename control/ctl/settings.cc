@@ -38,7 +38,9 @@ std::string Shown(const json& setting, const char* key) {
 }
 
 // What the daemon refused, with what helps: the nearest name, or what the setting takes.
-std::string AdviceFor(Client& client, const std::vector<std::pair<std::string, std::string>>& values) {
+std::string AdviceFor(Client& client, const std::vector<std::pair<std::string, std::string>>& values,
+                      const std::string& message) {
+  if (message.find("did you mean") != message.npos) return "";
   const auto answer = Get(client, "/v1/settings");
   if (!answer) return "";
   const json& settings = Part(*answer, "settings");
@@ -49,6 +51,7 @@ std::string AdviceFor(Client& client, const std::vector<std::pair<std::string, s
   }
   if (values.size() == 1) {
     const std::string allowed = Text(*FindIn(settings, values[0].first), "allowed");
+    if (!allowed.empty() && message.find(allowed) != message.npos) return "";
     if (!allowed.empty()) return fmt::format("{} takes {}", values[0].first, allowed);
   }
   return "glintctl get shows what there is";
@@ -98,7 +101,7 @@ int RunSet(const CtlOptions& options, Client& client) {
   const auto reply = client.Send("PATCH", "/v1/settings", {}, text);
   if (!reply) return SendFailed(options, client, reply.error());
   if (!reply->ok()) {
-    PrintFailure("", reply->ErrorMessage(), reply->status == 400 ? AdviceFor(client, values) : "");
+    PrintFailure("", reply->ErrorMessage(), reply->status == 400 ? AdviceFor(client, values, reply->ErrorMessage()) : "");
     if (options.json) PrintJson({{"error", {{"code", reply->status}, {"message", reply->ErrorMessage()}}}});
     return ExitCodeFor(reply->status);
   }
@@ -110,7 +113,10 @@ int RunSet(const CtlOptions& options, Client& client) {
   if (options.quiet) return kExitOk;
   for (const json& change : Part(answer, "changed"))
     fmt::print("{}: {} -> {}\n", Text(change, "name"), Shown(change, "before"), Shown(change, "after"));
-  if (Part(answer, "changed").empty()) fmt::print("Nothing to change.\n");
+  if (Part(answer, "changed").empty()) {
+    fmt::print("Nothing to change.\n");
+    return kExitOk;
+  }
   fmt::print("This holds until the next start; to keep it, write it where the mount's settings are.\n");
   return kExitOk;
 }

@@ -25,6 +25,8 @@ double Difference(const json& before, const json& now, const char* key) {
 
 std::string Rate(double bytes) { return FormatSize(static_cast<uint64_t>(std::max(0.0, bytes))) + "/s"; }
 std::string Share(std::optional<double> share) { return share ? fmt::format("{:.1f}%", *share * 100) : "-"; }
+// A bound of a bucket: 0.5 ms is not 0 ms.
+std::string Bound(double seconds) { return seconds < 0.01 ? fmt::format("{:g}ms", seconds * 1000) : FormatDuration(Seconds(seconds)); }
 std::string Time(double seconds) { return FormatDuration(Seconds(seconds)); }
 
 std::optional<double> Ratio(double part, double rest) {
@@ -59,7 +61,7 @@ std::string SourceLine(const json& status, const TopRates& rates, bool colors) {
   text += fmt::format("; {:.1f} requests/s; first byte after {} now", rates.requests,
                       rates.first_byte_seconds ? Time(*rates.first_byte_seconds) : "-");
   if (Count(fetches, "requests") > 0)
-    text += fmt::format(", half below {}, 99% below {}", Time(Real(fetches, "median_below")), Time(Real(fetches, "p99_below")));
+    text += fmt::format(", half below {}, 99% below {}", Bound(Real(fetches, "median_below")), Bound(Real(fetches, "p99_below")));
   text += fmt::format("; {} retries, ", rates.retries);
   const std::string errors = fmt::format("{} errors", rates.errors);
   return text + (rates.errors > 0 ? Colored(errors, Color::kRed, colors) : errors);

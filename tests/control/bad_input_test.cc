@@ -76,7 +76,7 @@ class BadInputTest : public GlintctlTest, public ::testing::WithParamInterface<S
                    "The name is ambiguous, give one as a whole: one/deb.img, two/deb.img");
   }
   Seen UnknownPath() { return Raw("GET", "/v1/nothing"); }
-  Seen BadName() { return {Ask("PUT", "/v1/pins/..").status, Ctl({"pin", ".."}), "Names are as below the mount"}; }
+  Seen BadName() { return {Ask("PUT", "/v1/pins/..").status, Ctl({"pin", ""}), "'': not a valid image name. Names are as below the mount"}; }
   Seen Directory() {
     service_.SetSource({{"", {{"some", true}}}, {"some", {}}});
     return {Ask("PUT", "/v1/queue/some").status, Ctl({"cache", "some"}), "glintctl cache --match 'some/**'"};
@@ -125,7 +125,7 @@ class BadInputTest : public GlintctlTest, public ::testing::WithParamInterface<S
     RawClient first(path());
     EXPECT_TRUE(first.Send(RequestText("GET", "/v1/queue")));
     EXPECT_TRUE(first.Receive());
-    return {Ask("GET", "/v1/queue").status, Ctl({"queue"}), "try again"};
+    return {Ask("GET", "/v1/queue").status, Ctl({"queue"}), "Try again soon; who holds them: ss -xp"};
   }
   Seen WrongUsage() { return {0, Ctl({"stauts"}), "Unknown command stauts. Did you mean status?"}; }
   Seen SeveralDaemons() {
@@ -276,6 +276,8 @@ TEST_F(EveryRouteTest, RefusesBadJsonWhereItTakesABody) {
         EXPECT_EQ(reply.status, 400) << route.verb << " " << target << " " << body;
         EXPECT_TRUE(Json(reply)["error"]["message"].is_string()) << reply.body;
         refused.insert(route.verb + " " + route.pattern);
+      } else if (route.pattern.starts_with("/v1/")) {
+        EXPECT_EQ(reply.status, 400) << route.verb << " " << target << " takes no body";
       } else {
         EXPECT_NE(reply.status, 400) << route.verb << " " << target << " takes no body";
         EXPECT_LT(reply.status, 500) << route.verb << " " << target;
@@ -285,8 +287,19 @@ TEST_F(EveryRouteTest, RefusesBadJsonWhereItTakesABody) {
   EXPECT_EQ(refused, with_body);
 }
 
+TEST_F(EveryRouteTest, RefusesParametersItDoesNotTake) {
+  int tried = 0;
+  for (const Route& route : Routes()) {
+    if (!route.pattern.starts_with("/v1/")) continue;
+    EXPECT_EQ(Ask(route.verb, Target(route, "x.img") + "?bogus=1").status, 400) << route.verb << " " << route.pattern;
+    ++tried;
+  }
+  EXPECT_GT(tried, 10);
+  EXPECT_TRUE(service_.calls().empty());
+}
+
 TEST_F(EveryRouteTest, RefusesBadNames) {
-  const std::vector<std::string> bad = {"..",     ".",    "%2e%2e",  "a/../b", "a//b",          "a/",      "%2Fa",
+  const std::vector<std::string> bad = {"", "..",     ".",    "%2e%2e",  "a/../b", "a//b",          "a/",      "%2Fa",
                                         "a%00b",  "a%0Ab", "a%7Fb",  "a/./b",  "a%2F..%2Fb", std::string(1025, 'a'), "%zz"};
   int routes = 0;
   std::vector<Route> all = Routes();
@@ -302,7 +315,10 @@ TEST_F(EveryRouteTest, RefusesBadNames) {
     }
   }
   EXPECT_GE(routes, 8);
-  for (const std::string& name : bad) EXPECT_EQ(Ask("GET", "/v1/source?directory=" + name).status, 400) << name;
+  for (const std::string& name : bad) {
+    if (name.empty()) continue;  // the root
+    EXPECT_EQ(Ask("GET", "/v1/source?directory=" + name).status, 400) << name;
+  }
   EXPECT_TRUE(service_.calls().empty()) << service_.calls().front();
 }
 

@@ -15,7 +15,8 @@ class CompletionTest : public GlintctlTest {
   void SetUp() override {
     GlintctlTest::SetUp();
     service_.SetSource({{"", {{"a b.img", false}, {"deb.img", false}, {"dir", true}}}, {"dir", {{"dir/c.img", false}, {"dir/d.img", false}}}});
-    service_.SetSettings({{"max_size", "", "", "", "", true}, {"min_free", "", "", "", "", true}, {"chunk", "", "", "", "", false}});
+    service_.SetSettings({{"max_size", "", "", "", "", true}, {"min_free", "", "", "", "", true}, {"chunk", "", "", "", "", false},
+                          {"log_level", "info", "info", "debug, info, warn or error", "", true}});
   }
   static std::string Script(const std::string& name) { return GLINTFS_SOURCE_DIR "/completion/" + name; }
   std::map<std::string, std::string> Environment() const {
@@ -59,6 +60,10 @@ TEST_F(CompletionTest, TheProgramKnows) {
   ASSERT_TRUE(service_.SetPinned("later.img", true));
   EXPECT_EQ(Program({"unpin", ""}), Words{"later.img"}) << "also one that is not cached";
   EXPECT_EQ(Program({"set", "m"}), (Words{"max_size=", "min_free="}));
+  EXPECT_EQ(Program({"set", "log_level=d"}), Words{"log_level=debug"});
+  EXPECT_EQ(Program({"set", "max_size="}), Words{});
+  EXPECT_EQ(Program({"queue", "clear", ""}), Words{});
+  EXPECT_EQ(Program({"cache", "--", "--"}), Words{}) << "names only";
   EXPECT_EQ(Program({"get", "c"}), Words{"chunk"});
   EXPECT_EQ(Program({"list", "--state", "ver"}), Words{"verified"});
   EXPECT_EQ(Program({"list", "--sort=s"}), Words{"--sort=size"});
@@ -109,6 +114,8 @@ TEST_F(CompletionTest, Bash) {
   EXPECT_EQ(Bash("glintctl.bash", "glintctl list --sort = s"), Words{"size"});
   EXPECT_EQ(Bash("glintctl.bash", "glintctl list --sort ="), (Words{"name", "size", "disk", "hits", "read"}));
   EXPECT_EQ(Bash("glintctl.bash", "glintctl set max"), Words{"max_size="});
+  EXPECT_EQ(Bash("glintctl.bash", "glintctl set max_size ="), Words{});
+  EXPECT_EQ(Bash("glintctl.bash", "glintctl set log_level = d"), Words{"debug"});
 }
 
 TEST_F(CompletionTest, BashForGlintfs) {
