@@ -63,10 +63,10 @@ int Filesystem::OpenPartial(NodeId node, const NodeInfo& info, OpenReply& reply)
 }
 
 // All handles of an inode are read in one way, the kernel insists: a later one shares what the first one got. An image that is
-// not sealed any more (it was evicted) is ESTALE: the kernel looks its name up again and finds the partial node.
+// not sealed any more (it was evicted, or a part of it is bad) is ESTALE, also while others have it open: the kernel looks its name up again and finds the partial node.
 int Filesystem::OpenComplete(NodeId node, const NodeInfo& info, OpenReply& reply) {
-  auto image = cache_.SealedRow(info.image.id) ? nodes_.ShareOpen(node) : nullptr;
-  if (!image && nodes_.OpenedAt(node)) return ESTALE;  // a part of it is bad by now
+  if (!cache_.SealedRow(info.image.id)) return ESTALE;
+  auto image = nodes_.ShareOpen(node);
   if (!image) {
     auto opened = OpenForKernel(cache_, RowOf(node), passthrough_);
     if (!opened && opened.error().code == Errc::kNotFound) return ESTALE;
