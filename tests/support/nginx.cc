@@ -13,7 +13,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cinttypes>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <sstream>
@@ -217,6 +220,25 @@ uint64_t Nginx::BytesSent(const std::string& uri) const {
   uint64_t sum = 0;
   for (const LogEntry& entry : AccessLog())
     if (uri.empty() || entry.uri == uri) sum += entry.body_bytes;
+  return sum;
+}
+
+uint64_t Nginx::DistinctBytesSent(const std::string& uri, size_t first) const {
+  const std::vector<LogEntry> entries = AccessLog();
+  std::vector<std::pair<uint64_t, uint64_t>> extents;
+  for (size_t i = first; i < entries.size(); ++i) {
+    if (entries[i].uri != uri || entries[i].method != "GET" || entries[i].body_bytes == 0) continue;
+    uint64_t begin = 0;
+    if (entries[i].range != "-" && std::sscanf(entries[i].range.c_str(), "bytes=%" SCNu64 "-", &begin) != 1)
+      throw std::runtime_error("nginx: cannot read the range " + entries[i].range);
+    extents.emplace_back(begin, begin + entries[i].body_bytes);
+  }
+  std::sort(extents.begin(), extents.end());
+  uint64_t sum = 0, end = 0;
+  for (const auto& [from, to] : extents) {
+    if (to > end) sum += to - std::max(from, end);
+    end = std::max(end, to);
+  }
   return sum;
 }
 

@@ -55,6 +55,9 @@ class Nginx {
   // One entry per request that has ended.
   std::vector<LogEntry> AccessLog() const;
   uint64_t BytesSent(const std::string& uri) const;  // bodies of all requests for `uri`; of all when empty
+  // How many different bytes of `uri` the requests from the log's entry `first` on have sent, however often each: what a
+  // fetch that was repeated or overtaken adds to BytesSent is not in it. Throws on a Range that is not "bytes=A-B".
+  uint64_t DistinctBytesSent(const std::string& uri, size_t first = 0) const;
   uint64_t Requests(const std::string& uri, const std::string& method = "") const;
 
  private:
