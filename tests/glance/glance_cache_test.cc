@@ -65,7 +65,7 @@ TEST_P(GlanceCache, WithTheSourceDownCachedImagesAreServedAndOthersFromGlancesOw
   mount_->set_options(MountOptions("fill=demand"));
   mount_->Start();
   EXPECT_EQ(ReadAt(*mount_ / partial, 0, 4096), Bytes(partial).substr(0, 4096));
-  ASSERT_EQ(mount_->State(partial), "partial");
+  ASSERT_TRUE(mount_->WaitForState(partial, "partial"));  // a read is answered before what came is stored
   nginx_->Stop();
   EXPECT_TRUE(WaitFor([&] { return ReadErrno(*mount_ / UuidFor("anything"), 0) == EHOSTDOWN; }));
   EXPECT_TRUE(Serves(cached));

@@ -70,7 +70,6 @@ class CephStore : public Store {
     options.ceph.conf = ceph_->conf();
     options.ceph.id = "reader";
     options.retries = 2;
-    options.ask_deadline = options.fetch_deadline = std::chrono::seconds(2);
     return options;
   }
   std::vector<std::string> mount_options() const override { return {"ceph_conf=" + ceph_->conf(), "ceph_id=reader"}; }

@@ -303,6 +303,7 @@ TEST_P(ContractTest, ExpiredCredentialsAreRenewed) {
 
 TEST_P(ContractTest, AStoppedServerCannotBeAskedAndIsBackByItself) {
   if (!store().traits().breakable) GTEST_SKIP() << "there is no server";
+  backend_ = Make(store().source(), GivingUpSoon(store().options()));
   const Content content = Content::Of(PatternBytes(3 * kMi, 14));
   const std::string name = store().Put("outage", content);
   const auto reader = OpenNow(name);
@@ -324,6 +325,7 @@ TEST_P(ContractTest, AStoppedServerCannotBeAskedAndIsBackByItself) {
 
 TEST_P(ContractTest, AHungServerTimesOutAndCallsEndWhenToldTo) {
   if (!store().traits().breakable) GTEST_SKIP() << "there is no server";
+  backend_ = Make(store().source(), GivingUpSoon(store().options()));
   const Content content = Content::Of(PatternBytes(3 * kMi, 15));
   const std::string name = store().Put("hung", content);
   const auto reader = OpenNow(name);
@@ -351,6 +353,7 @@ TEST_P(ContractTest, AHungServerTimesOutAndCallsEndWhenToldTo) {
 
 TEST_P(ContractTest, ABackendEndsWhileTheServerHangs) {
   if (!store().traits().breakable) GTEST_SKIP() << "there is no server";
+  backend_ = Make(store().source(), GivingUpSoon(store().options()));
   const Content content = Content::Of(PatternBytes(2 * kMi, 16));
   const std::string name = store().Put("ending", content);
   auto reader = OpenNow(name);

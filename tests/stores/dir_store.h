@@ -27,8 +27,6 @@ class DirStore : public Store {
   BackendOptions options() const override {
     BackendOptions options;
     options.retries = 2;
-    options.ask_deadline = options.fetch_deadline = std::chrono::seconds(2);
-    options.first_byte_timeout = std::chrono::seconds(2);
     return options;
   }
   std::vector<std::string> mount_options() const override { return {}; }

@@ -121,8 +121,6 @@ class GlanceStore final : public Store {
     BackendOptions options;
     options.openstack.clouds_file = dir_ / "clouds.yaml";
     options.openstack.cloud = cloud;
-    options.first_byte_timeout = options.low_speed_time = std::chrono::seconds(2);
-    options.ask_deadline = options.fetch_deadline = std::chrono::seconds(6);
     options.retries = 2;
     return options;
   }

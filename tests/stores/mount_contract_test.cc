@@ -34,8 +34,11 @@ std::string Join(const std::vector<std::string>& options) {
 }
 
 std::string Quick(const std::vector<std::string>& store_options) {
-  return "attr_ttl=0s,negative_ttl=0s,first_byte_timeout=2s,ask_timeout=4s,fetch_timeout=4s,retries=1" + Join(store_options);
+  return "attr_ttl=0s,negative_ttl=0s,retries=1" + Join(store_options);
 }
+
+// For tests in which the server ends or hangs.
+constexpr char kGivingUpSoon[] = ",first_byte_timeout=3s,ask_timeout=6s,fetch_timeout=6s";
 
 class StoreMount : public GlintfsMount {
  public:
@@ -100,7 +103,7 @@ TEST_P(MountContractTest, WhatIsCachedOutlivesTheServerAndTheDaemon) {
   if (!store().traits().breakable) GTEST_SKIP() << "there is no server";
   const Content cached = Content::Of(PatternBytes(5 * kMi, 23)), other = Content::Of(PatternBytes(kMi, 24));
   const std::string name = store().Put("kept", cached), second = store().Put("not-kept", other);
-  StoreMount mount(store());
+  StoreMount mount(store(), kGivingUpSoon);
   EXPECT_TRUE(ReadFile(mount / name) == cached.Bytes({0, cached.size}));
   ASSERT_TRUE(WaitFor([&] { return IsComplete(mount.State(name)); }));
   store().Stop();
@@ -118,7 +121,7 @@ TEST_P(MountContractTest, AHungServerHoldsUpNothingThatIsCached) {
   if (!store().traits().breakable) GTEST_SKIP() << "there is no server";
   const Content cached = Content::Of(PatternBytes(3 * kMi, 25)), other = Content::Of(PatternBytes(3 * kMi, 26));
   const std::string name = store().Put("quick", cached), second = store().Put("stuck", other);
-  StoreMount mount(store());
+  StoreMount mount(store(), kGivingUpSoon);
   EXPECT_TRUE(ReadFile(mount / name) == cached.Bytes({0, cached.size}));
   ASSERT_TRUE(WaitFor([&] { return IsComplete(mount.State(name)); }));
   store().Freeze();

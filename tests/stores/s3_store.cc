@@ -38,11 +38,6 @@ StoreTraits S3Store::traits() const {
 
 BackendOptions S3Store::OptionsWith(const std::string& credentials_file) const {
   BackendOptions options;
-  options.connect_timeout = std::chrono::seconds(2);
-  options.first_byte_timeout = std::chrono::seconds(2);
-  options.low_speed_time = std::chrono::seconds(2);
-  options.fetch_deadline = std::chrono::seconds(2);
-  options.ask_deadline = std::chrono::seconds(2);
   options.retries = 2;
   options.region = "us-east-1";
   options.s3.endpoint = gateway_->endpoint();

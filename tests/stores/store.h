@@ -52,8 +52,8 @@ class Store {
 
   virtual StoreTraits traits() const = 0;
 
-  // What to mount, with which settings and environment. The settings hold good credentials, give up after two seconds without a
-  // byte, and try again twice at most.
+  // What to mount, with which settings and environment. The settings hold good credentials, try again twice at most, and have the
+  // time limits of the program: servers written in Python take seconds for an answer on a loaded machine.
   virtual std::string source() const = 0;
   virtual BackendOptions options() const = 0;
   // The same for the program: "ceph_conf=/…". Without what options() sets for speed.
@@ -91,6 +91,9 @@ class Store {
 };
 
 using StoreMaker = std::unique_ptr<Store> (*)();
+
+// For tests in which the server ends or hangs: the same, but gives up after a few seconds without a byte.
+BackendOptions GivingUpSoon(BackendOptions options);
 
 // The program's one store of this kind, started now if it is not.
 Store& SharedStore(StoreMaker make);

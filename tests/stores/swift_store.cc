@@ -126,8 +126,6 @@ class SwiftStore final : public Store {
  private:
   BackendOptions OptionsWith(const std::string& cloud) const {
     BackendOptions options;
-    options.first_byte_timeout = options.connect_timeout = options.low_speed_time = std::chrono::seconds(2);
-    options.ask_deadline = options.fetch_deadline = std::chrono::seconds(5);
     options.retries = 2;
     options.openstack.cloud = "test";
     options.openstack.clouds_file = dir_ / (cloud + ".yaml");
