@@ -15,7 +15,7 @@ namespace {
 class GlanceDeployments : public GlanceCacheTest {
  protected:
   void Mount(const std::string& source, const std::string& options) {
-    mount_ = std::make_unique<GlintfsMount>(source, "layout=glance-cache,attr_ttl=1s,ask_timeout=2s,fetch_timeout=5s,retries=1" + options);
+    mount_ = std::make_unique<GlintfsMount>(source, "layout=glance-cache,attr_ttl=1s,retries=1," + options);
     mount_->Start();
   }
   std::vector<std::string> CacheDefaults() {
@@ -29,7 +29,7 @@ TEST_F(GlanceDeployments, OnCephCachedImagesAreServedWhileCephIsDown) {
   ceph->MakePool("images", "rbd");
   ceph->AddUser("glance", {"mon", "profile rbd", "osd", "profile rbd pool=images"});
   ceph->AddUser("glintfs", {"mon", "profile rbd", "osd", "profile rbd-read-only pool=images"});
-  Mount("rbd://images", ",ceph_conf=" + ceph->conf() + ",ceph_id=glintfs");
+  Mount("rbd://images", "ceph_conf=" + ceph->conf() + ",ceph_id=glintfs,ask_timeout=2s,fetch_timeout=5s");
   glance_ = Glance::Start({.store = {"rbd_store_pool = images", "rbd_store_user = glance", "rbd_store_ceph_conf = " + ceph->conf()},
                            .store_type = "rbd",
                            .flavor = "cachemanagement",
@@ -51,7 +51,7 @@ TEST_F(GlanceDeployments, OnCephCachedImagesAreServedWhileCephIsDown) {
 // The edge has the database and no data; all of it comes from the central Glance's API, and once.
 TEST_F(GlanceDeployments, AnEdgeWithoutAStoreServesWhatTheCentralGlanceHas) {
   auto central = Glance::Start({});
-  Mount("glance://127.0.0.1:" + std::to_string(central->port()), "");
+  Mount("glance://127.0.0.1:" + std::to_string(central->port()), "ask_timeout=30s");
   glance_ = Glance::Start({.store = {"filesystem_store_datadir = " + central->datadir()},
                            .flavor = "cachemanagement",
                            .defaults = CacheDefaults(),

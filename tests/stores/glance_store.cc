@@ -121,6 +121,7 @@ class GlanceStore final : public Store {
     BackendOptions options;
     options.openstack.clouds_file = dir_ / "clouds.yaml";
     options.openstack.cloud = cloud;
+    options.ask_deadline = std::chrono::seconds(60);  // with one worker process, questions wait behind downloads
     options.retries = 2;
     return options;
   }

@@ -33,17 +33,17 @@ std::string Join(const std::vector<std::string>& options) {
   return text;
 }
 
-std::string Quick(const std::vector<std::string>& store_options) {
+std::string Fresh(const std::vector<std::string>& store_options) {
   return "attr_ttl=0s,negative_ttl=0s,retries=1" + Join(store_options);
 }
 
-// For tests in which the server ends or hangs.
-constexpr char kGivingUpSoon[] = ",first_byte_timeout=3s,ask_timeout=6s,fetch_timeout=6s";
+// A server in Python takes its time on a loaded machine; the short limits are for tests in which it ends or hangs.
+constexpr char kPatient[] = ",ask_timeout=60s", kGivingUpSoon[] = ",first_byte_timeout=6s,ask_timeout=12s,fetch_timeout=12s";
 
 class StoreMount : public GlintfsMount {
  public:
-  explicit StoreMount(const Store& store, const std::string& more = "")
-      : GlintfsMount(store.source(), Quick(store.mount_options()) + more) {
+  explicit StoreMount(const Store& store, const std::string& limits = kPatient)
+      : GlintfsMount(store.source(), Fresh(store.mount_options()) + limits) {
     set_environment(store.environment());
     Start();
   }
