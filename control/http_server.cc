@@ -104,11 +104,25 @@ class BeastServer final : public HttpServer {
     }
   }
 
+  // Closes the connection that has waited longest without sending a request, so that clients who keep theirs open, or never had
+  // a token, do not keep others out. False when all are served, or have only just come.
+  bool MakeRoom() {
+    const auto now = std::chrono::steady_clock::now();
+    std::shared_ptr<HttpSession> longest;
+    for (const auto& session : state_.sessions) {
+      const auto since = session->waiting_since();
+      if (since && now - *since >= state_.limits.spare_time && (!longest || *since < *longest->waiting_since())) longest = session;
+    }
+    if (longest) longest->Close();
+    return longest != nullptr;
+  }
+
   void StartSession(int family, int fd) {
-    const size_t open = state_.sessions.size();
+    size_t open = state_.sessions.size();
     const size_t refused = std::count_if(state_.sessions.begin(), state_.sessions.end(),
                                          [](const std::shared_ptr<HttpSession>& session) { return session->refused(); });
     const size_t most = state_.limits.connections;
+    if (open - refused >= most && MakeRoom()) --open;
     // Those waiting for their 503 are too many as well; and it would take a handshake to say so over TLS.
     if (refused >= most || (state_.tls && open >= most)) {
       ::close(fd);

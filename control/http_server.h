@@ -34,7 +34,8 @@ struct HttpLimits {
   std::chrono::milliseconds request_time = std::chrono::seconds(10);  // from the first byte of a request to its last
   std::chrono::milliseconds idle_time = std::chrono::seconds(30);     // without a request, on a connection kept alive
   std::chrono::milliseconds write_time = std::chrono::seconds(60);    // for the client to take an answer
-  size_t connections = 64;                                            // 503 beyond; with TLS just closed
+  size_t connections = 64;  // beyond, a connection without a request gives way; if none does: 503, with TLS just closed
+  std::chrono::milliseconds spare_time = std::chrono::seconds(1);     // so long it keeps its place all the same
   int read_workers = 2;                                               // for GET and HEAD
   int write_workers = 4;                                              // for everything else
 };

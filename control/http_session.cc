@@ -53,6 +53,7 @@ HttpSession::HttpSession(HttpServerState& server, int family, int fd)
 }
 
 void HttpSession::Start() {
+  waiting_since_ = std::chrono::steady_clock::now();
   if (server_.tls) return WaitForHandshake();
   WaitForRequest();
 }
@@ -177,6 +178,7 @@ void HttpSession::ReadFailed(const error_code& error) {
 
 void HttpSession::Dispatch() {
   StopTimer();
+  waiting_since_.reset();
   const auto& message = parser_->get();
   keep_alive_ = message.version() >= 11 && message.keep_alive();
   HttpRequest request;
@@ -244,6 +246,7 @@ void HttpSession::Write(HttpResponse&& response) {
     if (self->closed_) return;
     if (error) return self->Close();
     if (!self->keep_alive_) return self->Linger();
+    self->waiting_since_ = std::chrono::steady_clock::now();
     self->WaitForRequest();
   };
   if (head_) return http::async_write_header(transport_, *serializer_, std::move(done));

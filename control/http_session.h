@@ -45,6 +45,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void Start();
   void Refuse();
   bool refused() const { return refused_; }
+  // Since when it waits for a whole request, the handshake of TLS included; nullopt while one is served.
+  std::optional<std::chrono::steady_clock::time_point> waiting_since() const { return waiting_since_; }
   // Ends the session: pending steps finish with an error and drop it.
   void Close();
 
@@ -79,6 +81,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   bool timed_out_ = false;
   bool closed_ = false;
   bool refused_ = false;
+  std::optional<std::chrono::steady_clock::time_point> waiting_since_;
   Caller caller_;
 
   boost::beast::flat_buffer buffer_;

@@ -121,6 +121,7 @@ class BadInputTest : public GlintctlTest, public ::testing::WithParamInterface<S
     server_.reset();
     HttpLimits limits;
     limits.connections = 1;
+    limits.spare_time = limits.idle_time;
     StartServer(limits);
     RawClient first(path());
     EXPECT_TRUE(first.Send(RequestText("GET", "/v1/queue")));

@@ -236,7 +236,9 @@ TEST_F(HttpServerTest, AClientThatNeverReadsIsDropped) {
 }
 
 TEST_F(HttpServerTest, OneHundredConnectionsSomeGet503) {
-  StartServer();
+  HttpLimits limits;
+  limits.spare_time = limits.idle_time;  // none gives way
+  StartServer(limits);
   std::vector<std::unique_ptr<RawClient>> clients;
   for (int i = 0; i < 64; ++i) {
     clients.push_back(std::make_unique<RawClient>(path()));
@@ -258,6 +260,27 @@ TEST_F(HttpServerTest, OneHundredConnectionsSomeGet503) {
   }
   clients.clear();
   EXPECT_TRUE(WaitFor([&] { return Ask("GET", "/v1/queue").status == 200; }));
+}
+
+TEST_F(HttpServerTest, AConnectionWithoutARequestGivesWayTheLongestFirst) {
+  HttpLimits limits;
+  limits.connections = 3;
+  limits.spare_time = milliseconds(1);
+  StartServer(limits);
+  service_.CloseGate();
+  RawClient served(path()), silent(path());
+  ASSERT_TRUE(served.Send(RequestText("PUT", "/v2/cache/a.img")));
+  ASSERT_TRUE(WaitFor([&] { return service_.waiting_at_gate() == 1; }));
+  ASSERT_TRUE(silent.Send("GET /v1/st"));  // half a request is none
+  RawClient used(path());
+  ASSERT_TRUE(used.Send(RequestText("GET", "/v1/status")));
+  ASSERT_EQ(used.Receive().value_or(RawReply{}).status, 200);
+  EXPECT_TRUE(WaitFor([&] { return Ask("GET", "/v1/status").status == 200; }));
+  EXPECT_TRUE(silent.WaitForEnd());
+  ASSERT_TRUE(used.Send(RequestText("GET", "/v1/status")));
+  EXPECT_EQ(used.Receive().value_or(RawReply{}).status, 200) << "it had waited less long";
+  service_.OpenGate();
+  EXPECT_EQ(served.Receive().value_or(RawReply{}).status, 202);
 }
 
 TEST_F(HttpServerTest, ManyClientsAtOnce) {

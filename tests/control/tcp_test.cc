@@ -175,7 +175,9 @@ TEST_F(TcpTest, APortThatIsTakenIsSaid) {
 }
 
 TEST_F(TcpTest, ConnectionsHaveALimitThatLeavesTheUnixSocketAlone) {
-  StartTcp(Tcp());
+  HttpLimits limits;
+  limits.spare_time = limits.idle_time;  // none gives way
+  StartTcp(Tcp(), limits);
   std::vector<RawClient> open;
   for (size_t i = 0; i < HttpLimits().connections; ++i) {
     open.push_back(Connect());

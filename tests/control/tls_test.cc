@@ -142,6 +142,7 @@ TEST_F(TlsTest, ASlowRequestIs408) {
 TEST_F(TlsTest, ConnectionsBeyondTheLimitAreClosed) {
   HttpLimits limits;
   limits.connections = 3;
+  limits.spare_time = limits.idle_time;  // none gives way
   StartTcp(Tls(), limits);
   std::vector<RawClient> open;
   for (size_t i = 0; i < limits.connections; ++i) {
