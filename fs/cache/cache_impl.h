@@ -131,6 +131,7 @@ class CacheImpl final : public Cache, public ImageHost {
   RowId RowForLocked(const ImageId& id) REQUIRES(mu_);
   ImageStatus StatusLocked(const Entry& entry) REQUIRES(mu_);
   void AddLive(ImageStatus& status, const std::shared_ptr<CachedImage>& live);
+  void CountImages(CacheStats& stats);  // and what is told of them under the same lock
 
   // Sealed images (cache_sealed.cc)
   bool SealedLocked(const Entry& entry) const REQUIRES(mu_);
