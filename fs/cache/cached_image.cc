@@ -69,7 +69,7 @@ void CachedImage::Advance(std::unique_ptr<ReadOp> op, bool first) {
       MutexLock lock(mu_);
       decision = DecideLocked(op, first, actions);
     }
-    if (first) {
+    if (first && decision != Decision::kFail) {
       auto& counter = decision == Decision::kParked ? host_.counters().read_misses : host_.counters().read_hits;
       counter.fetch_add(1, std::memory_order_relaxed);
     }
@@ -107,6 +107,10 @@ CachedImage::Decision CachedImage::DecideLocked(std::unique_ptr<ReadOp>& op, boo
     } else {
       absent = chunk;
     }
+  }
+  if (absent <= last && first && op->began_ < gave_up_until_ && op->began_.count() != 0 && in_flight_.Find(absent) == nullptr) {
+    actions.error = *gave_up_;
+    return Decision::kFail;
   }
   if (absent <= last) DemandLocked(absent, last, first && !readahead_.last_was_sequential(), actions);
   if (ahead) AheadLocked(*ahead, actions);

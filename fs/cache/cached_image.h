@@ -192,6 +192,7 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   Buffer FindTransientLocked(uint64_t chunk, uint64_t read_end) REQUIRES(mu_);
   bool AddTransientLocked(uint64_t chunk, const Buffer& bytes, bool wanted) REQUIRES(mu_);
   void OrphansLocked(OpList& out) REQUIRES(mu_);
+  void GaveUpLocked(const Error& error, const OpList& failed) REQUIRES(mu_);
   void MarkDirtyLocked(uint64_t chunk) REQUIRES(mu_);
   void Perform(Actions actions);
   void Unparked(size_t reads);
@@ -252,6 +253,9 @@ class CachedImage : public std::enable_shared_from_this<CachedImage> {
   bool sequential_only_ GUARDED_BY(mu_) = false;  // the source cannot start in the middle
   bool can_seek_ GUARDED_BY(mu_) = false;         // it can: seen
   std::optional<Error> failed_ GUARDED_BY(mu_);
+  // What a read that had waited long got, and until when others get the same without waiting.
+  std::optional<Error> gave_up_ GUARDED_BY(mu_);
+  Nanos gave_up_until_ GUARDED_BY(mu_){0};
 
   std::optional<Urgency> fill_ GUARDED_BY(mu_);  // set while a fill is going on
   int fill_flights_ GUARDED_BY(mu_) = 0;
