@@ -37,6 +37,7 @@ std::string ParentOf(const std::string& path) {
 
 Filesystem::Filesystem(FsOptions options, Catalog& catalog, Cache& cache, Clock& clock, ImageOpener opener)
     : options_(std::move(options)),
+      clock_(clock),
       started_(clock.WallNow()),
       opener_(opener ? std::move(opener) : CacheOpener(cache)),
       catalog_(catalog),
@@ -126,6 +127,7 @@ void Filesystem::Lookup(RequestId id, NodeId parent, std::string_view name, Look
     --names_waiting_;
     if (!entry) return done(ToErrno(entry.error().code), {});
     if (writable() && entry->is_directory) return done(ENOENT, {});
+    if (writable() && IsWithoutData(entry->image.id)) return done(ENOENT, {});
     if (writable() && IsToBeHidden(*entry)) return done(EHOSTDOWN, {});
     const auto found = entry->is_directory ? nodes_.LookUpDirectory(path) : LookUpImage(*entry);
     done(0, ReplyFor(found, EntryTimeout(found.id, *entry)));

@@ -200,6 +200,9 @@ class Filesystem {
   bool IsUnlinked(const std::string& name);
   void ForgetUnlinked(const std::string& name);
   void EvictUnlinked(const std::string& name);
+  // Images that the source names and has no bytes of: not there for a while, so that Glance takes its own store.
+  void HideWithoutData(const ImageId& id);
+  bool IsWithoutData(const ImageId& id);
   int ListScratch(NodeId node, std::vector<ListEntry>& entries);
   Nanos EntryTimeout(NodeId node, const CatalogEntry& entry) const;
   void LookUpDots(const NodeInfo& parent, std::string_view name, const LookupDone& done);
@@ -208,6 +211,7 @@ class Filesystem {
 
   // Constant after construction.
   const FsOptions options_;
+  Clock& clock_;
   const Nanos started_;  // wall clock: the time of directories
   const ImageOpener opener_;
   // Synchronise themselves.
@@ -230,8 +234,13 @@ class Filesystem {
   uint64_t KeepHandle(std::shared_ptr<OpenedImage> image);
   const uint64_t handle_mark_;  // in the upper 16 bits, which no address has; not 0
 
-  Mutex unlinked_mu_;
-  std::unordered_set<std::string> unlinked_ GUARDED_BY(unlinked_mu_);
+  Mutex glance_mu_;
+  std::unordered_set<std::string> unlinked_ GUARDED_BY(glance_mu_);
+  struct WithoutData {
+    std::string version;
+    Nanos until;
+  };
+  std::unordered_map<std::string, WithoutData> without_data_ GUARDED_BY(glance_mu_);  // by name
 
   Mutex handles_mu_;
   std::unordered_map<uint64_t, std::unique_ptr<OpenHandle>> open_handles_ GUARDED_BY(handles_mu_);

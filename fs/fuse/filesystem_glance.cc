@@ -14,11 +14,13 @@
 #include <algorithm>
 
 #include "fs/base/log.h"
+#include "fs/base/size_text.h"
 #include "fs/fuse/filesystem.h"
 
 namespace glintfs {
 namespace {
 
+constexpr Nanos kWithoutDataTime = std::chrono::minutes(10);
 constexpr Nanos kScratchTtl = std::chrono::seconds(1);  // an operator may remove files from outside
 
 bool IsWhole(const ImageStatus& status) {
@@ -94,19 +96,34 @@ int Filesystem::Unlink(NodeId parent, std::string_view name) {
 }
 
 bool Filesystem::IsUnlinked(const std::string& name) {
-  MutexLock lock(unlinked_mu_);
+  MutexLock lock(glance_mu_);
   return unlinked_.contains(name);
 }
 
 void Filesystem::ForgetUnlinked(const std::string& name) {
-  MutexLock lock(unlinked_mu_);
+  MutexLock lock(glance_mu_);
   unlinked_.erase(name);
+}
+
+void Filesystem::HideWithoutData(const ImageId& id) {
+  LogInfo("{}: the source names it and does not have its data: not shown for {}, so that Glance takes its own store", id.name,
+          FormatDuration(kWithoutDataTime));
+  const Nanos now = clock_.Now();
+  MutexLock lock(glance_mu_);
+  std::erase_if(without_data_, [now](const auto& entry) { return entry.second.until <= now; });
+  without_data_[id.name] = {id.version, now + kWithoutDataTime};
+}
+
+bool Filesystem::IsWithoutData(const ImageId& id) {
+  MutexLock lock(glance_mu_);
+  const auto found = without_data_.find(id.name);
+  return found != without_data_.end() && found->second.version == id.version && clock_.Now() < found->second.until;
 }
 
 // The kernel closes a file some time after its reader has, so that an image that was just read is often still open here.
 void Filesystem::EvictUnlinked(const std::string& name) {
   {
-    MutexLock lock(unlinked_mu_);
+    MutexLock lock(glance_mu_);
     unlinked_.insert(name);  // first, lest the last close comes in between
   }
   const auto evicted = cache_.Evict(name);

@@ -31,6 +31,7 @@ class Filesystem::ImageRead final : public ReadOp {
     if (error.code == Errc::kStale) fs_.catalog_.Invalidate(info_->name);
     // So that Glance asks its own store from the next request on, and not only when a name's answer is too old.
     if (fs_.writable() && IsCannotAsk(error.code)) fs_.catalog_.CannotAsk(error);
+    if (fs_.writable() && error.code == Errc::kNotFound) fs_.HideWithoutData(info_->image.id);
     reply_->Fail(ToErrno(error.code));
   }
 

@@ -233,5 +233,17 @@ TEST_F(GlanceProtocolTest, WithTheSourceAwayOnlyWholeImagesAreThere) {
   Created("cache.db");
 }
 
+// A Glance whose store lost an image still calls it active, and answers its download with 204.
+TEST_F(GlanceProtocolTest, AnImageWhoseSourceHasNoDataIsNotThereForAWhile) {
+  const uint64_t node = Lookup(kId).nodeid;
+  opener_.FailReads(Error{Errc::kNotFound, "Glance has the image, but its store not the data"});
+  EXPECT_NE(Read(node, 0, 4096).error, 0);
+  EXPECT_EQ(LookupError(kId), ENOENT);
+  EXPECT_EQ(Lookup(kOther).attr.size, 10u);
+  backend_.Put(kId, 300'000, "another");
+  catalog_->Invalidate(kId);
+  EXPECT_EQ(LookupError(kId), 0) << "another version";
+}
+
 }  // namespace
 }  // namespace glintfs
