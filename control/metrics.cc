@@ -251,13 +251,36 @@ std::string RenderMetrics(const ServiceStatus& status, const std::vector<QueueEn
   return page.Take();
 }
 
+std::string TextfileMetrics(std::string_view page, std::string_view mountpoint) {
+  const std::string label = fmt::format("mountpoint=\"{}\"", EscapeLabel(mountpoint));
+  std::string out;
+  while (!page.empty()) {
+    const std::string_view line = page.substr(0, page.find('\n') + 1);
+    page.remove_prefix(line.size());
+    const std::string_view name = line.substr(line.starts_with("# ") ? std::string_view("# HELP ").size() : 0);
+    if (name.starts_with("process_")) continue;
+    const size_t end = line.find_first_of("{ ");
+    if (line.starts_with('#') || name.starts_with("glintfs_info{"))  // that has it
+      out += line;
+    else if (line[end] == '{')
+      out += fmt::format("{}{{{},{}", line.substr(0, end), label, line.substr(end + 1));
+    else
+      out += fmt::format("{}{{{}}}{}", line.substr(0, end), label, line.substr(end));
+  }
+  return out;
+}
+
 std::vector<Route> MetricsRoutes(Service& service) {
-  return {{"GET", "/metrics", [&service](const HttpRequest&, const std::string&) {
+  return {{"GET", "/metrics",
+           [&service](const HttpRequest& request, const std::string&) {
+             const ServiceStatus status = service.Status();
              HttpResponse response;
              response.content_type = kContentType;
-             response.body = RenderMetrics(service.Status(), service.Queue());
+             response.body = RenderMetrics(status, service.Queue());
+             if (request.query.contains("textfile")) response.body = TextfileMetrics(response.body, status.mountpoint);
              return response;
-           }}};
+           },
+           {"textfile"}}};
 }
 
 }  // namespace glintfs

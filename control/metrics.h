@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "control/router.h"
@@ -11,6 +12,10 @@ namespace glintfs {
 
 // Pure.
 std::string RenderMetrics(const ServiceStatus& status, const std::vector<QueueEntry>& queue);
+
+// A page of RenderMetrics for the textfile collector of Prometheus' node exporter, where it stands beside the exporter's own process_*
+// and the pages of other daemons: without process_*, and with a label `mountpoint` on every sample. Pure.
+std::string TextfileMetrics(std::string_view page, std::string_view mountpoint);
 
 // `service` must outlive the routes.
 std::vector<Route> MetricsRoutes(Service& service);

@@ -245,6 +245,27 @@ TEST(MetricsTest, PromtoolHasNothingToSay) {
   EXPECT_EQ(result.out + result.err, "");
 }
 
+// Beside the pages of other daemons: no name and labels twice, nothing that the exporter itself has.
+TEST(MetricsTest, ForTheTextfileCollectorEverySampleSaysItsMount) {
+  ServiceStatus status = Everything();
+  BackendMeter meter("rbd");
+  meter.Count(Operation::kFetch, std::chrono::milliseconds(3));
+  status.backend = meter.stats();
+  status.mountpoint = "/mnt/\"a\"";
+  const PageParser plain(RenderMetrics(status, {QueueEntry()}));
+  const PageParser page(TextfileMetrics(RenderMetrics(status, {QueueEntry()}), status.mountpoint));
+  size_t shared = 0;
+  for (const Sample& sample : plain.samples()) {
+    if (sample.name.starts_with("process_")) continue;
+    ++shared;
+    auto labels = sample.labels;
+    labels["mountpoint"] = status.mountpoint;
+    EXPECT_EQ(page.Value(sample.name, labels), sample.value) << sample.name;
+  }
+  EXPECT_GT(shared, 50u);
+  EXPECT_EQ(page.samples().size(), shared);
+}
+
 class MetricsRouteTest : public ControlTest {};
 
 TEST_F(MetricsRouteTest, IsServedAsPrometheusText) {
@@ -253,6 +274,8 @@ TEST_F(MetricsRouteTest, IsServedAsPrometheusText) {
   EXPECT_EQ(reply.status, 200);
   EXPECT_EQ(reply.headers.at("content-type"), "text/plain; version=0.0.4; charset=utf-8");
   EXPECT_NO_THROW(PageParser{reply.body});
+  EXPECT_EQ(reply.body.find("{mountpoint="), std::string::npos);
+  EXPECT_NE(Ask("GET", "/metrics?textfile").body.find("glintfs_source_up{mountpoint="), std::string::npos);
 }
 
 }  // namespace
