@@ -1,7 +1,6 @@
 // From the words of the command line to Options. Order: the table's defaults, the config file, -o in the order given,
 // then the defaults that depend on the source and on who mounts. The command line is therefore read twice: once for
 // config=.
-#include <pwd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include <numeric>
 #include <optional>
 
+#include "fs/base/home.h"
 #include "fs/options.h"
 
 namespace glintfs {
@@ -193,7 +193,8 @@ std::string Absolute(const std::string& path, const Surroundings& around) {
 }
 
 void MakePathsAbsolute(Options& o, const Surroundings& around) {
-  for (std::string* path : {&o.cache.directory, &o.backend.ca_file, &o.backend.user_file, &o.backend.token_file,
+  for (std::string* path : {&o.cache.directory, &o.backend.ca_file, &o.backend.user_file, &o.backend.token_file, &o.backend.ceph.conf,
+                            &o.backend.ceph.keyring, &o.backend.s3.credentials_file, &o.backend.openstack.clouds_file,
                             &o.control_tcp.token_file, &o.control_tcp.tls_cert, &o.control_tcp.tls_key})
     if (!path->empty()) *path = Absolute(*path, around);
   if (!o.control.empty() && o.control != "none") o.control = Absolute(o.control, around);
@@ -242,15 +243,6 @@ Result<void> TakePlaces(const Words& words, const Surroundings& around, Options&
   return Error{Errc::kInvalid, fmt::format("{} missing; usage: {}{}", missing, kUsage, file)};
 }
 
-// mount(8) keeps $HOME from the file systems that it runs for an ordinary user. Empty when the user has none.
-std::string HomeOf(uid_t uid) {
-  std::array<char, 4096> buffer{};
-  struct passwd entry{};
-  struct passwd* found = nullptr;
-  if (::getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr) return {};
-  return found->pw_dir == nullptr || found->pw_dir[0] != '/' ? "" : found->pw_dir;
-}
-
 }  // namespace
 
 Surroundings Surroundings::OfThisProcess() {
@@ -262,8 +254,7 @@ Surroundings Surroundings::OfThisProcess() {
   Surroundings s;
   s.uid = ::getuid();
   s.gid = ::getgid();
-  s.home = variable("HOME");
-  if (s.home.empty()) s.home = HomeOf(s.uid);
+  s.home = HomeDirectory();
   s.xdg_cache_home = variable("XDG_CACHE_HOME");
   s.xdg_runtime_dir = variable("XDG_RUNTIME_DIR");
   s.directory = std::filesystem::current_path(ignored).string();

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "fs/base/home.h"
 #include "fs/base/log.h"
 
 namespace glintfs {
@@ -136,8 +137,7 @@ Result<HttpUrl> AuthUrl(const CloudSettings& settings) {
 Result<std::string> CaFile(const CloudSettings& settings, const BackendOptions& options) {
   if (!options.ca_file.empty()) return options.ca_file;
   std::string path = settings.Get("cacert");
-  const char* home = std::getenv("HOME");
-  if (path.starts_with("~/") && home != nullptr) path.replace(0, 1, home);
+  if (const std::string home = HomeDirectory(); path.starts_with("~/") && !home.empty()) path.replace(0, 1, home);
   if (!path.empty() && ::access(path.c_str(), R_OK) != 0) return Missing(settings, fmt::format("cacert {} cannot be read", path));
   return path;
 }

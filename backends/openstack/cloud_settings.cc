@@ -1,6 +1,6 @@
 // The first of a kind of file wins, and clouds.yaml and secure.yaml are looked for independently:
 //
-//   clouds.yaml    clouds_file= alone, else $OS_CLIENT_CONFIG_FILE, ./, $XDG_CONFIG_HOME/openstack/, ~/.config/openstack/,
+//   clouds.yaml    clouds_file= alone, else $OS_CLIENT_CONFIG_FILE, $XDG_CONFIG_HOME/openstack/, ~/.config/openstack/,
 //                  /etc/openstack/
 //   secure.yaml    beside clouds_file=, $OS_CLIENT_SECURE_FILE, then the same directories; its entry is laid over the other
 //   clouds-public.yaml   what a `profile:` of an entry means, laid under it
@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "backends/secret_file.h"
+#include "fs/base/home.h"
 
 namespace glintfs {
 namespace {
@@ -53,8 +54,8 @@ struct YamlFile {
 };
 
 std::vector<std::string> Directories() {
-  const std::string home = Environment("HOME"), xdg = Environment("XDG_CONFIG_HOME");
-  std::vector<std::string> directories = {"."};
+  const std::string home = HomeDirectory(), xdg = Environment("XDG_CONFIG_HOME");
+  std::vector<std::string> directories;
   if (!xdg.empty()) directories.push_back(xdg + "/openstack");
   if (!home.empty()) directories.push_back(home + "/.config/openstack");
   directories.emplace_back("/etc/openstack");

@@ -3,7 +3,6 @@
 #include "backends/s3/keys.h"
 
 #include <fmt/format.h>
-#include <pwd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include <iterator>
 
 #include "backends/secret_file.h"
+#include "fs/base/home.h"
 
 namespace glintfs {
 namespace {
@@ -30,13 +30,6 @@ std::string Variable(std::initializer_list<const char*> names) {
   for (const char* name : names)
     if (const char* value = std::getenv(name); value != nullptr && *value != '\0') return value;
   return "";
-}
-
-// A daemon that mount(8) starts has no $HOME.
-std::string Home() {
-  if (std::string home = Variable({"HOME"}); !home.empty()) return home;
-  const struct passwd* user = ::getpwuid(::geteuid());
-  return user != nullptr && user->pw_dir != nullptr ? user->pw_dir : "";
 }
 
 std::string Get(const Profile& profile, const char* name) {
@@ -76,7 +69,7 @@ Result<S3Keys> Checked(S3Keys keys, std::string_view where) {
 }  // namespace
 
 S3Environment S3Environment::OfProcess() {
-  const std::string home = Home();
+  const std::string home = HomeDirectory();
   S3Environment env{
       .keys = {Variable({"AWS_ACCESS_KEY_ID"}), Variable({"AWS_SECRET_ACCESS_KEY"}), Variable({"AWS_SESSION_TOKEN"})},
       .profile = Variable({"AWS_PROFILE", "AWS_DEFAULT_PROFILE"}),

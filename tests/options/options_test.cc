@@ -131,12 +131,19 @@ TEST(Options, NameForSourceIsSafeShortAndDistinct) {
 }
 
 TEST(Options, RelativePathsAreMadeAbsolute) {
-  auto line = Parse({"dir:///images", "mnt/", "-o", "cache=c,control=s,log=l"});
+  auto line = Parse({"dir:///images", "mnt/", "-o",
+                     "cache=c,control=s,log=l,ca_file=p,clouds_file=o,ceph_conf=e,ceph_keyring=k,credentials_file=a"});
   ASSERT_TRUE(line);
   EXPECT_EQ(line->options.mountpoint, "/srv/mnt");
   EXPECT_EQ(line->options.cache.directory, "/srv/c");
   EXPECT_EQ(line->options.control, "/srv/s");
   EXPECT_EQ(line->options.log, "/srv/l");
+  const BackendOptions& backend = line->options.backend;
+  EXPECT_EQ(backend.ca_file, "/srv/p");
+  EXPECT_EQ(backend.openstack.clouds_file, "/srv/o");
+  EXPECT_EQ(backend.ceph.conf, "/srv/e");
+  EXPECT_EQ(backend.ceph.keyring, "/srv/k");
+  EXPECT_EQ(backend.s3.credentials_file, "/srv/a");
 }
 
 // ---- The command line.
