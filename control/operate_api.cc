@@ -153,14 +153,14 @@ HttpResponse GetSource(Service& service, const HttpRequest& request) {
   const auto it = request.query.find("directory");
   const std::string directory = it == request.query.end() ? "" : it->second;
   if (!directory.empty() && !IsValidName(directory)) return ErrorResponse(400, "not a valid directory name");
-  const auto entries = service.SourceEntries(directory);
-  if (!entries && entries.error().code == Errc::kNotFound)
-    return ErrorResponse(404, directory.empty() ? entries.error().message : "there is no directory " + directory + " at the source");
-  if (!entries) return ErrorResponse(entries.error());
+  const auto listing = service.SourceEntries(directory);
+  if (!listing && listing.error().code == Errc::kNotFound)
+    return ErrorResponse(404, directory.empty() ? listing.error().message : "there is no directory " + directory + " at the source");
+  if (!listing) return ErrorResponse(listing.error());
   json list = json::array();
-  for (const SourceEntry& entry : *entries)
+  for (const SourceEntry& entry : listing->entries)
     list.push_back({{"name", entry.name}, {"directory", entry.is_directory}, {"href", "/v1/images/" + PercentEncode(entry.name)}});
-  return JsonResponse(200, {{"entries", std::move(list)}});
+  return JsonResponse(200, {{"entries", std::move(list)}, {"complete", listing->complete}});
 }
 
 std::string_view LevelName(Finding::Level level) {

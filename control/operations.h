@@ -79,5 +79,9 @@ struct SourceEntry {
   std::string name;  // whole, from the root of the mount
   bool is_directory = false;
 };
+struct SourceListing {
+  std::vector<SourceEntry> entries;
+  bool complete = true;  // false: the source could not be asked; only names that are known
+};
 
 }  // namespace glintfs

@@ -76,7 +76,7 @@ class Service {
   virtual Result<std::vector<SettingChange>> ChangeSettings(const std::map<std::string, std::string>& values) = 0;
 
   // What the source has in `directory` ("" is the root). Errors as for QueueImage; kNotDirectory.
-  virtual Result<std::vector<SourceEntry>> SourceEntries(std::string_view directory) = 0;
+  virtual Result<SourceListing> SourceEntries(std::string_view directory) = 0;
 
   // Looks at what the daemon depends on. Takes as long as the source takes to answer, at most ask_deadline.
   virtual std::vector<Finding> Doctor() = 0;

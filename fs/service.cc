@@ -80,13 +80,13 @@ Result<std::vector<SettingChange>> DaemonService::ChangeSettings(const std::map<
   return settings_.Change(values);
 }
 
-Result<std::vector<SourceEntry>> DaemonService::SourceEntries(std::string_view directory) {
+Result<SourceListing> DaemonService::SourceEntries(std::string_view directory) {
   GLINTFS_ASSIGN(const ListingPtr listing, catalog_.ListAndWait(std::string(directory), stopping_.get_token()));
   const std::string prefix = directory.empty() ? "" : std::string(directory) + "/";
-  std::vector<SourceEntry> entries;
-  entries.reserve(listing->size());
-  for (const ListEntry& entry : *listing) entries.push_back({.name = prefix + entry.name, .is_directory = entry.is_directory});
-  return entries;
+  SourceListing result;
+  result.entries.reserve(listing->size());
+  for (const ListEntry& entry : *listing) result.entries.push_back({.name = prefix + entry.name, .is_directory = entry.is_directory});
+  return result;
 }
 
 std::vector<Finding> DaemonService::Doctor() {

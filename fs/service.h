@@ -48,7 +48,7 @@ class DaemonService final : public Service {
   Activity Current() override;
   std::vector<SettingValue> Settings() override { return settings_.List(); }
   Result<std::vector<SettingChange>> ChangeSettings(const std::map<std::string, std::string>& values) override;
-  Result<std::vector<SourceEntry>> SourceEntries(std::string_view directory) override;
+  Result<SourceListing> SourceEntries(std::string_view directory) override;
   std::vector<Finding> Doctor() override;
 
   Result<ImageInfo> FindImage(std::string_view name) override;

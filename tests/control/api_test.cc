@@ -130,6 +130,15 @@ TEST_F(AdminApiTest, Pins) {
   EXPECT_EQ(service_.calls(), (std::vector<std::string>{"pin dir/a.img", "unpin dir/a.img", "pin x"}));
 }
 
+TEST_F(AdminApiTest, TheSourceTellsWhetherItCouldBeListed) {
+  service_.SetSource({{"", {{"a.img", false}}}});
+  EXPECT_EQ(Json(Ask("GET", "/v1/source"))["complete"], true);
+  service_.SetSource({{"", {{"a.img", false}}}}, false);
+  const nlohmann::json known = Json(Ask("GET", "/v1/source"));
+  EXPECT_EQ(known["complete"], false);
+  EXPECT_EQ(known["entries"].size(), 1u);
+}
+
 TEST_F(AdminApiTest, UnknownPathsAndWrongVerbs) {
   for (const char* target :
        {"/v1", "/v1/", "/v2/cach", "/v1/status/x", "/metricsx"}) {

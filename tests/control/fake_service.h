@@ -80,9 +80,10 @@ class FakeService final : public Service {
     MutexLock lock(mu_);
     settings_ = std::move(settings);
   }
-  void SetSource(std::map<std::string, std::vector<SourceEntry>> directories) {
+  void SetSource(std::map<std::string, std::vector<SourceEntry>> directories, bool complete = true) {
     MutexLock lock(mu_);
     source_ = std::move(directories);
+    source_complete_ = complete;
   }
   void SetFindings(std::vector<Finding> findings) {
     MutexLock lock(mu_);
@@ -245,13 +246,13 @@ class FakeService final : public Service {
     }
     return changes;
   }
-  Result<std::vector<SourceEntry>> SourceEntries(std::string_view directory) override {
+  Result<SourceListing> SourceEntries(std::string_view directory) override {
     MutexLock lock(mu_);
     PassGate();
     GLINTFS_TRY(Note("list", directory));
     const auto it = source_.find(std::string(directory));
     if (it == source_.end()) return Error{Errc::kNotFound, "there is no " + std::string(directory)};
-    return it->second;
+    return SourceListing{it->second, source_complete_};
   }
   std::vector<Finding> Doctor() override {
     MutexLock lock(mu_);
@@ -314,6 +315,7 @@ class FakeService final : public Service {
   Activity activity_ GUARDED_BY(mu_);
   std::vector<SettingValue> settings_ GUARDED_BY(mu_);
   std::map<std::string, std::vector<SourceEntry>> source_ GUARDED_BY(mu_);
+  bool source_complete_ GUARDED_BY(mu_) = true;
   std::vector<Finding> findings_ GUARDED_BY(mu_);
 };
 

@@ -155,15 +155,15 @@ TEST_F(ServiceTest, ListsTheSource) {
   backend_.Put("c", 1);
   auto root = service_->SourceEntries("");
   ASSERT_TRUE(root) << root.error().ToString();
-  ASSERT_EQ(root->size(), 2u);
-  EXPECT_EQ(root->at(0).name, "c");
-  EXPECT_FALSE(root->at(0).is_directory);
+  ASSERT_EQ(root->entries.size(), 2u);
+  EXPECT_EQ(root->entries.at(0).name, "c");
+  EXPECT_FALSE(root->entries.at(0).is_directory);
   auto dir = service_->SourceEntries("dir");
   ASSERT_TRUE(dir) << dir.error().ToString();
-  ASSERT_EQ(dir->size(), 2u);
-  EXPECT_EQ(dir->at(0).name, "dir/a");
-  EXPECT_EQ(dir->at(1).name, "dir/sub");
-  EXPECT_TRUE(dir->at(1).is_directory);
+  ASSERT_EQ(dir->entries.size(), 2u);
+  EXPECT_EQ(dir->entries.at(0).name, "dir/a");
+  EXPECT_EQ(dir->entries.at(1).name, "dir/sub");
+  EXPECT_TRUE(dir->entries.at(1).is_directory);
   EXPECT_EQ(service_->SourceEntries("none").error().code, Errc::kNotFound);
 }
 
