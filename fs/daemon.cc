@@ -12,6 +12,7 @@
 #include "fs/base/size_text.h"
 #include "fs/base/thread.h"
 #include "fs/cache/layout.h"
+#include "fs/cache_events.h"
 #include "fs/catalog/catalog.h"
 #include "fs/control_tcp.h"
 #include "fs/event_log.h"
@@ -37,22 +38,6 @@ Result<ControlOptions> MakeControlOptions(const Options& options) {
                  fmt::format("option control_group: '{}' is no group of this system", options.control_group)};
   control.group = entry->gr_gid;
   return control;
-}
-
-// What the cache tells, for people; nullopt: it is for the machine only.
-std::optional<ServiceEvent::Kind> KindOf(Cache::Event event) {
-  switch (event) {
-    case Cache::Event::kQueued: return ServiceEvent::Kind::kQueued;
-    case Cache::Event::kCompleted: return ServiceEvent::Kind::kFilled;
-    case Cache::Event::kVerified: return ServiceEvent::Kind::kVerified;
-    case Cache::Event::kSealed:
-    case Cache::Event::kChunkDropped: return std::nullopt;
-    case Cache::Event::kInvalidated: return ServiceEvent::Kind::kInvalid;
-    case Cache::Event::kRemoved: return ServiceEvent::Kind::kEvicted;
-    case Cache::Event::kDamaged: return ServiceEvent::Kind::kRepaired;
-    case Cache::Event::kFailed: return ServiceEvent::Kind::kError;
-  }
-  return std::nullopt;
 }
 
 CatalogOptions MakeCatalogOptions(const Options& options, EventLog& events) {
@@ -174,11 +159,11 @@ Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::uniqu
   }
   GLINTFS_ASSIGN(parts->session, Session::Mount(MakeSessionOptions(options), *parts->filesystem));
   parts->service->SetPassthrough(parts->session->passthrough_refused());
-  parts->cache->SetEventHandler([filesystem = parts->filesystem.get(), &events = parts->events](
+  parts->cache->SetEventHandler([filesystem = parts->filesystem.get(), pass_on = PassOnCacheEvents(parts->events, *parts->catalog)](
                                     Cache::Event event, const ImageInfo& image, const Cache::EventDetail& detail) {
     if (event == Cache::Event::kSealed) filesystem->OnSealed(image);
     if (event == Cache::Event::kChunkDropped) filesystem->OnChunkDropped(image);
-    if (const auto kind = KindOf(event)) events.Add(*kind, image.id.name, detail.text, detail.bytes);
+    pass_on(event, image, detail);
   });
   parts->watcher = Thread("glintfs-watch", [session = parts->session.get(), on_unmounted](std::stop_token) {
     session->WaitUntilEnded();

@@ -158,6 +158,7 @@ class Cache {
     kDamaged,      // a chunk on disk was found bad; it is fetched again. Once for all that are found in a short time
     kChunkDropped, // the same, for each chunk: what others keep of its content is not to be trusted
     kFailed,       // a fetch or a fill failed; text: why
+    kCannotAsk,    // the source could not be asked, after all retries, for whatever the cache wants of it; text: why
   };
   struct EventDetail {
     std::string text;

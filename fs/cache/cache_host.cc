@@ -13,6 +13,8 @@ constexpr uint64_t kFillExtent = 8 << 20;
 constexpr Nanos kStorageRetry = std::chrono::seconds(10);
 constexpr int kMaxFillRetries = 20;  // about 15 minutes; a read starts over after that
 
+bool IsCannotAsk(Errc code) { return code == Errc::kUnavailable || code == Errc::kTimedOut; }
+
 // Disk blocks a file takes beyond its data: the inode's extent tree (ext4: 340 extents a 4 KiB block).
 uint64_t FileOverhead(uint64_t size, uint64_t chunk_size) { return 4096 * (1 + size / chunk_size / 340); }
 
@@ -120,7 +122,7 @@ void CacheImpl::OnFillEnded(CachedImage& image, std::optional<Error> error) {
         retries_.erase(it);
       }
     } else if (!stopping_ && options_.fill == FillMode::kFull && !queued_.contains(image.info().id.name) &&
-               (error->code == Errc::kUnavailable || error->code == Errc::kTimedOut || error->code == Errc::kIo)) {
+               (IsCannotAsk(error->code) || error->code == Errc::kIo)) {
       Retry& retry = retries_[image.row()];
       if (++retry.tries <= kMaxFillRetries) {
         retry.image = image.shared_from_this();
@@ -132,6 +134,7 @@ void CacheImpl::OnFillEnded(CachedImage& image, std::optional<Error> error) {
       }
     }
   }
+  if (error) NoteFailedQuestion(image.info(), *error);
   if (!error) {
     janitor_wake_.NotifyAll();
   } else if (error->code != Errc::kCancelled) {
@@ -142,7 +145,24 @@ void CacheImpl::OnFillEnded(CachedImage& image, std::optional<Error> error) {
 }
 
 void CacheImpl::OnFetchFailed(CachedImage& image, const Error& error) {
+  NoteFailedQuestion(image.info(), error);
   Announce(Event::kFailed, image.info(), {"a fetch failed: " + error.ToString(), 0});
+}
+
+void CacheImpl::NoteFailedQuestion(const ImageInfo& info, const Error& error) {
+  if (IsCannotAsk(error.code)) Announce(Event::kCannotAsk, info, {error.ToString(), 0});
+}
+
+Result<NameInfo> CacheImpl::AskFor(const std::string& name, std::stop_token stop) {
+  auto info = backend_.Stat(name, std::move(stop));
+  if (!info) NoteFailedQuestion({.id = {backend_.source(), name, ""}, .size = 0, .mtime = {}}, info.error());
+  return info;
+}
+
+Result<std::optional<Checksum>> CacheImpl::AskChecksum(const ImageInfo& info, std::stop_token stop) {
+  auto found = backend_.FindChecksum(info, std::move(stop));
+  if (!found) NoteFailedQuestion(info, found.error());
+  return found;
 }
 
 void CacheImpl::OnStale(CachedImage& image) {
@@ -192,7 +212,7 @@ std::optional<Checksum> CacheImpl::FindChecksum(CachedImage& image, std::stop_to
     if (entry->row.verdict == Verdict::kPending) return entry->row.checksum;
     if (entry->row.verdict != Verdict::kUnknown) return std::nullopt;
   }
-  auto found = backend_.FindChecksum(image.info(), std::move(stop));
+  auto found = AskChecksum(image.info(), std::move(stop));
   if (!found) {
     LogDebug("{}: its checksum cannot be asked for now: {}", image.info().id.name, found.error().ToString());
   } else if (*found && !Digest::Make((*found)->algorithm)) {
@@ -236,7 +256,7 @@ void CacheImpl::VerifyPassed(CachedImage& image) {
 // Before an image is called corrupt: the source may have moved on to a new version and a new checksum meanwhile.
 void CacheImpl::VerifyFailed(CachedImage& image, const std::string& message) {
   const std::string& name = image.info().id.name;
-  if (auto now = backend_.Stat(name, {}); now && !now->is_directory && now->image.id != image.info().id) {
+  if (auto now = AskFor(name, {}); now && !now->is_directory && now->image.id != image.info().id) {
     Supersede(now->image.id);
     return;
   }

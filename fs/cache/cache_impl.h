@@ -128,6 +128,10 @@ class CacheImpl final : public Cache, public ImageHost {
   void RetireLocked(Entry& entry, std::vector<ImageInfo>& retired) REQUIRES(mu_);
   void Announce(Event event, const ImageInfo& info, EventDetail detail = {});
   void TellSuperseded(const std::vector<ImageInfo>& retired);
+  // Everything the cache asks the source ends here when it failed for good: others may want to know that it is in trouble.
+  void NoteFailedQuestion(const ImageInfo& info, const Error& error);
+  Result<NameInfo> AskFor(const std::string& name, std::stop_token stop);  // Stat
+  Result<std::optional<Checksum>> AskChecksum(const ImageInfo& info, std::stop_token stop);
   RowId RowForLocked(const ImageId& id) REQUIRES(mu_);
   ImageStatus StatusLocked(const Entry& entry) REQUIRES(mu_);
   void AddLive(ImageStatus& status, const std::shared_ptr<CachedImage>& live);

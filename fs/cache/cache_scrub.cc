@@ -57,7 +57,7 @@ std::optional<Checksum> CacheImpl::ChecksumForScrub(const ImageInfo& info, std::
     if (entry == nullptr || entry->invalid() || entry->row.verdict == Verdict::kPending) return std::nullopt;
     if (entry->row.checksum) return entry->row.checksum;
   }
-  auto found = backend_.FindChecksum(info, std::move(stop));
+  auto found = AskChecksum(info, std::move(stop));
   if (!found || !*found || !Digest::Make((*found)->algorithm)) return std::nullopt;
   MutexLock lock(mu_);
   if (Entry* entry = table_.Find(info.id)) {

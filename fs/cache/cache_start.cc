@@ -89,7 +89,7 @@ void CacheImpl::StartWorkers(std::vector<QueueRow> queue) {
       CacheQueue::Callbacks{
           .store = [this](IndexBatch batch) { return index_->Apply(std::move(batch)); },
           .open = [this](const std::string& name, std::stop_token stop) -> Result<std::shared_ptr<CachedImage>> {
-            GLINTFS_ASSIGN(const NameInfo info, backend_.Stat(name, stop));
+            GLINTFS_ASSIGN(const NameInfo info, AskFor(name, stop));
             if (info.is_directory) return Error{Errc::kIsDirectory, name + " is a directory"};
             Supersede(info.image.id);
             Error error;

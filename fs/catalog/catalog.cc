@@ -3,7 +3,8 @@
 // reader could notice.
 //
 // A source in trouble is asked for its root directory once per `probe_interval`, one question at a time, so that its
-// return is noticed even when nobody looks anything up; names are asked about again once it is well.
+// return is noticed even when nobody looks anything up; names are asked about again once it is well. One that is only
+// suspected, for somebody else's question to it failed, is asked once.
 #include "fs/catalog/catalog.h"
 
 #include <exception>
@@ -171,6 +172,10 @@ void Catalog::CannotAsk(const Error& error) {
   WakeTimer();
 }
 
+void Catalog::Suspect() {
+  if (!suspected_.exchange(true)) WakeTimer();
+}
+
 // ---- The timer
 
 void Catalog::WakeTimer() {
@@ -191,7 +196,7 @@ void Catalog::RunTimer(std::stop_token) {
     }
     const bool names_wait = names_.Tick(), listings_wait = listings_.Tick();
     Watch(watched);
-    const bool well = watched.reported_reachable && !health_.InTrouble();
+    const bool well = watched.reported_reachable && !health_.InTrouble() && !suspected_;
     if (names_wait || listings_wait || !well || health_.Asking()) WakeTimer();
   }
 }
@@ -208,8 +213,9 @@ void Catalog::Watch(Watched& watched) {
     if (options_.on_health) options_.on_health(health);
     watched.next_report = now + kReportInterval;
   }
-  if (health.reachable || now < watched.next_probe || probing_.exchange(true)) return;
+  if ((health.reachable && !suspected_) || now < watched.next_probe || probing_.exchange(true)) return;
   watched.next_probe = now + options_.probe_interval;
+  suspected_ = false;  // first: what fails from now on is newer than the probe
   if (!pool_.Submit([this](std::stop_token stop) { Probe(stop); })) probing_ = false;
 }
 

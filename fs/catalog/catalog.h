@@ -78,6 +78,9 @@ class Catalog {
 
   // Somebody else asked the source and got no answer: it is in trouble until it answers. `error` is a cannot-ask one.
   void CannotAsk(const Error& error);
+  // The same, but it may have been for what was asked alone (one image too slow to come): the source itself is asked, soon and
+  // at most once per probe_interval, and that decides. For what happens all the time while the source is away.
+  void Suspect();
   Health health() { return health_.Get(); }
   // Fails everything that waits, ends the threads. For before the destructor, when replies must still find their
   // session.
@@ -130,6 +133,7 @@ class Catalog {
   Clock& clock_;
   std::atomic<RequestId> next_id_{1};
   std::atomic<bool> probing_{false};
+  std::atomic<bool> suspected_{false};  // Suspect, and no probe began since
   SourceHealth health_;
   AskPool pool_;
   Answers<Known> names_;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "fs/cache/cached_image.h"
+#include "fs/cache_events.h"
 #include "tests/support/fake_backend.h"
 #include "tests/support/sync_read.h"
 #include "tests/support/temp_dir.h"
@@ -25,14 +26,29 @@ class ServiceTest : public ::testing::Test {
     auto cache = Cache::Open(options, backend_, Clock::System());
     ASSERT_TRUE(cache) << cache.error().ToString();
     cache_ = std::move(*cache);
-    catalog_ = std::make_unique<Catalog>(CatalogOptions(), backend_, *cache_, Clock::System());
+    CatalogOptions catalog;
+    catalog.on_health = [this](const Health& health) {
+      events_.Add(health.reachable ? ServiceEvent::Kind::kSourceBack : ServiceEvent::Kind::kSourceAway, "", health.error);
+    };
+    catalog_ = std::make_unique<Catalog>(std::move(catalog), backend_, *cache_, Clock::System());
+    cache_->SetEventHandler(PassOnCacheEvents(events_, *catalog_));
     service_ = std::make_unique<DaemonService>(settings_, events_, backend_, *cache_, *catalog_, Clock::System());
   }
   void TearDown() override {
     backend_.ReleaseAll();
+    Close();
+  }
+  void Close() {
+    if (cache_) cache_->SetEventHandler(nullptr);
     service_.reset();
     catalog_.reset();
     cache_.reset();
+  }
+  std::vector<std::string> Told(const std::string& name) {  // kinds, in order
+    std::vector<std::string> kinds;
+    for (const ServiceEvent& event : service_->Events(0, 1000).events)
+      if (event.name == name) kinds.emplace_back(EventKindName(event.kind));
+    return kinds;
   }
   bool IsComplete(const std::string& name) {
     const auto image = service_->Image(name);
@@ -87,9 +103,7 @@ TEST_F(ServiceTest, NowIsFirstAfterARestartToo) {
   ASSERT_TRUE(service_->QueueImage("c", true));
   ASSERT_TRUE(service_->QueueImage("b", true));  // it was queued already
   EXPECT_EQ(Queued(), (std::vector<std::string>{"b", "c", "a"}));
-  service_.reset();
-  catalog_.reset();
-  cache_.reset();
+  Close();
   SetUp();
   EXPECT_EQ(Queued(), (std::vector<std::string>{"b", "c", "a"}));
 }
@@ -175,6 +189,41 @@ TEST_F(ServiceTest, AListingThatHangsEndsWithTheService) {
   ASSERT_TRUE(WaitFor([&] { return backend_.Hanging(Call::kList) == 1; }));
   service_->Cancel();
   waits.Join();
+}
+
+// Nobody looks a name up: what fails is fetched, filled, queued or scrubbed.
+TEST_F(ServiceTest, WhatTheCacheCannotAskIsTroubleOfTheSource) {
+  const Error down{Errc::kUnavailable, "connection refused"};
+  backend_.Put("a", 8 * kMiB);
+  auto opened = cache_->OpenImage(backend_.Info("a"));
+  ASSERT_TRUE(opened);
+  for (const std::string what : {"a fetch", "a question of the queue"}) {
+    SCOPED_TRACE(what);
+    backend_.FailAll(down);
+    if (what == "a fetch") {
+      EXPECT_FALSE(ReadNow(**opened, 0, 4096));
+    } else {
+      ASSERT_TRUE(cache_->Enqueue(backend_.Info("a")));
+    }
+    ASSERT_TRUE(WaitFor([&] { return !service_->Status().source_reachable; }));
+    EXPECT_NE(service_->Status().source_error.find("connection refused"), std::string::npos);
+    backend_.Heal();
+    ASSERT_TRUE(WaitFor([&] { return service_->Status().source_reachable; })) << "comes back by itself";
+  }
+  EXPECT_TRUE(WaitFor([&] { return Told("").size() >= 2; }));
+  EXPECT_EQ(Told("")[0], "source-away");
+  EXPECT_EQ(Told("")[1], "source-back");
+}
+
+TEST_F(ServiceTest, OneImageThatDoesNotComeIsNoTroubleOfTheSource) {
+  for (const char* name : {"slow", "a"}) backend_.Put(name, kMiB);
+  backend_.Fail(Call::kFetch, Error{Errc::kTimedOut, "too slow"}, "slow");
+  auto opened = cache_->OpenImage(backend_.Info("slow"));
+  ASSERT_TRUE(opened);
+  EXPECT_FALSE(ReadNow(**opened, 0, 4096));
+  ASSERT_TRUE(WaitFor([&] { return backend_.Count(Call::kStat, "") > 0; })) << "the source itself is asked";
+  EXPECT_TRUE(service_->Status().source_reachable);
+  EXPECT_TRUE(Told("").empty());
 }
 
 TEST_F(ServiceTest, TellsOfTheProcess) {
