@@ -81,11 +81,12 @@ Result<std::vector<SettingChange>> DaemonService::ChangeSettings(const std::map<
 }
 
 Result<SourceListing> DaemonService::SourceEntries(std::string_view directory) {
-  GLINTFS_ASSIGN(const ListingPtr listing, catalog_.ListAndWait(std::string(directory), stopping_.get_token()));
+  GLINTFS_ASSIGN(const CatalogListing listing, catalog_.ListAndWait(std::string(directory), stopping_.get_token()));
   const std::string prefix = directory.empty() ? "" : std::string(directory) + "/";
   SourceListing result;
-  result.entries.reserve(listing->size());
-  for (const ListEntry& entry : *listing) result.entries.push_back({.name = prefix + entry.name, .is_directory = entry.is_directory});
+  result.complete = listing.from_source;
+  result.entries.reserve(listing.entries->size());
+  for (const ListEntry& entry : *listing.entries) result.entries.push_back({.name = prefix + entry.name, .is_directory = entry.is_directory});
   return result;
 }
 
@@ -124,9 +125,9 @@ Result<std::vector<ImageInfo>> DaemonService::FindImagesNamed(std::string_view n
   if (!settings_.Get().backend.openstack.names || !found.empty()) return found;
   GLINTFS_TRY(add(fmt::format("by-name/{}", name)));
   if (!found.empty()) return found;
-  GLINTFS_ASSIGN(const ListingPtr names, catalog_.ListAndWait("by-name", stopping_.get_token()));
+  GLINTFS_ASSIGN(const CatalogListing names, catalog_.ListAndWait("by-name", stopping_.get_token()));
   const std::string prefix = fmt::format("{}~", name);
-  for (const ListEntry& entry : *names) {
+  for (const ListEntry& entry : *names.entries) {
     if (!entry.name.starts_with(prefix) || entry.name.size() != prefix.size() + kUuidLength) continue;
     GLINTFS_TRY(add("by-name/" + entry.name));
   }

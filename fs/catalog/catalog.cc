@@ -159,10 +159,10 @@ Result<CatalogEntry> Catalog::LookupAndWait(const std::string& name, std::stop_t
   return outcome->Wait();
 }
 
-Result<ListingPtr> Catalog::ListAndWait(const std::string& directory, std::stop_token stop) {
-  const auto outcome = std::make_shared<Outcome<ListingPtr>>();
+Result<CatalogListing> Catalog::ListAndWait(const std::string& directory, std::stop_token stop) {
+  const auto outcome = std::make_shared<Outcome<CatalogListing>>();
   const RequestId id = NewRequestId();
-  List(directory, id, [outcome](Result<ListingPtr> entries) { outcome->Set(std::move(entries)); });
+  GetListing(directory, id, [outcome](Result<CatalogListing> listing) { outcome->Set(std::move(listing)); });
   const std::stop_callback cancel(stop, [this, id] { Cancel(id); });
   return outcome->Wait();
 }

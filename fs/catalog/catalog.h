@@ -46,6 +46,10 @@ struct CatalogEntry {
 };
 
 using ListingPtr = std::shared_ptr<const std::vector<ListEntry>>;
+struct CatalogListing {
+  ListingPtr entries;
+  bool from_source = false;  // false: it could not be asked, or cannot list; these are the names that are known
+};
 
 class Catalog {
  public:
@@ -69,7 +73,7 @@ class Catalog {
   bool Cancel(RequestId id);
 
   Result<CatalogEntry> LookupAndWait(const std::string& name, std::stop_token stop);
-  Result<ListingPtr> ListAndWait(const std::string& directory, std::stop_token stop);
+  Result<CatalogListing> ListAndWait(const std::string& directory, std::stop_token stop);
 
   // The source refused this name's version (kStale): the next lookup asks again.
   void Invalidate(const std::string& name);
@@ -101,6 +105,7 @@ class Catalog {
     bool from_source = false;
   };
 
+  void GetListing(const std::string& directory, RequestId id, std::function<void(Result<CatalogListing>)> done);
   Answers<Known>::Hooks NameHooks();
   Answers<Listed>::Hooks ListHooks();
   Result<Known> AskName(const std::string& name, const std::optional<Known>& before, std::stop_token stop);

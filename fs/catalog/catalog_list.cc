@@ -45,12 +45,19 @@ Answers<Catalog::Listed>::Hooks Catalog::ListHooks() {
 }
 
 void Catalog::List(const std::string& directory, RequestId id, ListCallback done) {
+  GetListing(directory, id, [done = std::move(done)](Result<CatalogListing> listing) {
+    if (!listing) return done(std::move(listing).error());
+    done(std::move(listing->entries));
+  });
+}
+
+void Catalog::GetListing(const std::string& directory, RequestId id, std::function<void(Result<CatalogListing>)> done) {
   if (!directory.empty() && !IsValidName(directory))
     return done(Error{Errc::kNotFound, "no directory can have this name"});
   listings_.Get(directory, id, [done = std::move(done)](Result<Answers<Listed>::Answer> answer) {
     if (!answer) return done(std::move(answer).error());
     if (answer->value.refused) return done(*answer->value.refused);
-    done(std::move(answer->value.entries));
+    done(CatalogListing{.entries = std::move(answer->value.entries), .from_source = answer->value.from_source});
   });
 }
 

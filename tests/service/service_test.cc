@@ -181,6 +181,29 @@ TEST_F(ServiceTest, ListsTheSource) {
   EXPECT_EQ(service_->SourceEntries("none").error().code, Errc::kNotFound);
 }
 
+TEST_F(ServiceTest, AListingOfWhatIsKnownSaysSo) {
+  backend_.Put("a", 1);
+  const auto whole = service_->SourceEntries("");
+  ASSERT_TRUE(whole);
+  EXPECT_TRUE(whole->complete);
+  ASSERT_TRUE(ReadNow(**cache_->OpenImage(backend_.Info("a")), 0, 1));
+  ASSERT_TRUE(cache_->Checkpoint());
+  Close();
+  backend_.FailAll(Error{Errc::kUnavailable, "down"});
+  SetUp();
+  const auto known = service_->SourceEntries("");
+  ASSERT_TRUE(known) << known.error().ToString();
+  EXPECT_EQ(known->entries.size(), 1u);
+  EXPECT_FALSE(known->complete);
+}
+
+TEST_F(ServiceTest, ASourceThatCannotListSaysSo) {
+  backend_.SetListable(false);
+  const auto known = service_->SourceEntries("");
+  ASSERT_TRUE(known) << known.error().ToString();
+  EXPECT_FALSE(known->complete);
+}
+
 TEST_F(ServiceTest, AListingThatHangsEndsWithTheService) {
   backend_.Hang(Call::kList);
   Thread waits("lists", [&](std::stop_token) {
