@@ -152,7 +152,6 @@ json ImageJson(const ImageStatus& image) {
             {"error", image.scrub.error}}}};
 }
 
-// How far it is, is asked only for what runs: a queue may be long.
 json QueueEntryJson(Service& service, const QueueEntry& entry) {
   json result = {{"name", entry.name},
                  {"href", "/v1/images/" + PercentEncode(entry.name)},
@@ -164,11 +163,14 @@ json QueueEntryJson(Service& service, const QueueEntry& entry) {
                  {"size", nullptr},
                  {"cached_bytes", nullptr},
                  {"fill_rate", nullptr}};
-  if (!entry.running) return result;
+  if (entry.size) {
+    result["size"] = *entry.size;
+    result["cached_bytes"] = 0;
+  }
   if (const auto image = service.Image(entry.name)) {
     result["size"] = image->info.size;
     result["cached_bytes"] = image->cached_bytes;
-    result["fill_rate"] = image->fill_rate;
+    if (entry.running) result["fill_rate"] = image->fill_rate;
   }
   return result;
 }

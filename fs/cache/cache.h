@@ -50,6 +50,7 @@ struct QueueEntry {
   Nanos next_try{0};   // wall clock; 0: as soon as its turn comes
   std::string error;   // of the last attempt
   bool running = false;
+  std::optional<uint64_t> size;  // of the image; not known after a restart until the source was asked
 };
 
 // Both in no particular order.

@@ -34,7 +34,7 @@ static void LogRemoval(const std::string& name, Removal why) {
 PruneResult CacheImpl::RemoveImages(const std::vector<RowId>& rows, Removal reason) {
   PruneResult result;
   IndexBatch batch;
-  std::vector<std::string> fetch_anew;  // a scrub found them bad
+  std::vector<ImageInfo> fetch_anew;  // a scrub found them bad
   for (const RowId row : rows) {
     ImageRow gone;
     {
@@ -60,7 +60,7 @@ PruneResult CacheImpl::RemoveImages(const std::vector<RowId>& rows, Removal reas
     counters_.removed_bytes[static_cast<size_t>(why)] += bytes;
     LogRemoval(gone.info.id.name, why);
     const bool scrubbed = scrubber_ != nullptr && scrubber_->OnRemoved(gone.info.id);
-    if (scrubbed && why == Removal::kDamaged && !gone.superseded) fetch_anew.push_back(gone.info.id.name);
+    if (scrubbed && why == Removal::kDamaged && !gone.superseded) fetch_anew.push_back(gone.info);
     Announce(Event::kRemoved, gone.info, {std::string(RemovalName(why)), bytes});
   }
   const std::vector<RowId> removed = batch.remove_images;
@@ -69,8 +69,9 @@ PruneResult CacheImpl::RemoveImages(const std::vector<RowId>& rows, Removal reas
   // Last: until then nobody gets the room. A power loss may bring an unlinked file back; without its row it is a leftover, but
   // with it, and beside what took its place, the cache would start over its limit.
   for (const RowId row : removed) budget_.Remove(row);
-  for (const std::string& name : fetch_anew) {
-    if (auto added = queue_->Add(name); !added) LogWarn("{}: cannot be queued to be fetched anew: {}", name, added.error().message);
+  for (const ImageInfo& info : fetch_anew) {
+    if (auto added = queue_->Add(info.id.name, info.size); !added)
+      LogWarn("{}: cannot be queued to be fetched anew: {}", info.id.name, added.error().message);
   }
   return result;
 }
@@ -245,7 +246,7 @@ Result<void> CacheImpl::Enqueue(const ImageInfo& info, bool now) {
   if (state == ImageState::kComplete || state == ImageState::kVerified) return {};
   if (!Fits(info.size))
     return Error{Errc::kNoSpace, fmt::format("{} is larger than the cache (max_size)", info.id.name)};
-  GLINTFS_TRY(queue_->Add(info.id.name, now));
+  GLINTFS_TRY(queue_->Add(info.id.name, info.size, now));
   Announce(Event::kQueued, info, {now ? "before all others" : "", info.size});
   return {};
 }

@@ -36,7 +36,7 @@ void CacheQueue::Stop() {
   thread_.Join();
 }
 
-Result<void> CacheQueue::Add(const std::string& name, bool now) {
+Result<void> CacheQueue::Add(const std::string& name, uint64_t size, bool now) {
   QueueRow row{.name = name, .position = 0, .added = clock_.WallNow(), .attempts = 0, .next_try = Nanos(0), .error = ""};
   IndexBatch batch;
   {
@@ -58,6 +58,7 @@ Result<void> CacheQueue::Add(const std::string& name, bool now) {
   {
     MutexLock lock(mu_);
     if (std::none_of(rows_.begin(), rows_.end(), [&](const QueueRow& r) { return r.name == name; })) rows_.push_back(row);
+    sizes_[name] = size;
     if (now) (void)MoveToFrontLocked(row);
     preempt_ |= now && !running_.empty() && running_ != name;
   }
@@ -84,6 +85,7 @@ Result<void> CacheQueue::Remove(std::string_view name, bool end_fill) {
     MutexLock lock(mu_);
     if (std::erase_if(rows_, [&](const QueueRow& r) { return r.name == name; }) == 0)
       return Error{Errc::kNotFound, fmt::format("{} is not queued", name)};
+    sizes_.erase(std::string(name));
     if (running_ == name) {
       cancel_running_ = true;
       end_fill_ = end_fill;
@@ -108,8 +110,11 @@ bool CacheQueue::Contains(std::string_view name) {
 std::vector<QueueEntry> CacheQueue::List() {
   MutexLock lock(mu_);
   std::vector<QueueEntry> entries;
-  for (const QueueRow& row : rows_)
-    entries.push_back({row.name, row.added, row.attempts, row.next_try, row.error, row.name == running_});
+  for (const QueueRow& row : rows_) {
+    const auto size = sizes_.find(row.name);
+    entries.push_back({row.name, row.added, row.attempts, row.next_try, row.error, row.name == running_,
+                       size == sizes_.end() ? std::nullopt : std::optional(size->second)});
+  }
   return entries;
 }
 
@@ -156,6 +161,7 @@ Result<void> CacheQueue::CacheOne(const std::string& name, std::stop_token stop)
   {
     MutexLock lock(mu_);
     waiting_for_ = image->row();
+    if (std::any_of(rows_.begin(), rows_.end(), [&](const QueueRow& r) { return r.name == name; })) sizes_[name] = image->info().size;
   }
   image->StartFill(Urgency::kQueued);
   bool cancelled, end_fill;
@@ -190,6 +196,7 @@ void CacheQueue::Finish(const std::string& name, const Result<void>& result) {
     if (done) {
       batch.remove_queue.push_back(name);
       rows_.erase(it);
+      sizes_.erase(name);
     } else {
       wait = BackOff(++it->attempts);
       it->next_try = clock_.WallNow() + wait;

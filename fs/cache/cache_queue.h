@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "backends/backend.h"
@@ -40,7 +41,7 @@ class CacheQueue {
 
   // When it is queued it is tried at once. `now`: before all others, also the one that is being cached; that goes on
   // afterwards, and its attempt does not count as failed.
-  Result<void> Add(const std::string& name, bool now = false);
+  Result<void> Add(const std::string& name, uint64_t size, bool now = false);
   // `end_fill`: its fill ends even if somebody has the image open.
   Result<void> Remove(std::string_view name, bool end_fill = false);
   void Clear();
@@ -62,6 +63,7 @@ class CacheQueue {
   Mutex mu_;
   CondVar changed_;
   std::vector<QueueRow> rows_ GUARDED_BY(mu_);  // in order
+  std::unordered_map<std::string, uint64_t> sizes_ GUARDED_BY(mu_);  // of those in rows_, as far as they are known
   uint64_t next_position_ GUARDED_BY(mu_) = 1;
   std::string running_ GUARDED_BY(mu_);         // name; empty when none
   bool cancel_running_ GUARDED_BY(mu_) = false;

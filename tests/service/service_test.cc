@@ -108,6 +108,17 @@ TEST_F(ServiceTest, NowIsFirstAfterARestartToo) {
   EXPECT_EQ(Queued(), (std::vector<std::string>{"b", "c", "a"}));
 }
 
+TEST_F(ServiceTest, TheQueueKnowsTheSizesOfWhatWaits) {
+  backend_.Put("a", 8 * kMiB);
+  backend_.Put("b", 3 * kMiB);
+  backend_.Hang(Call::kFetch, "a");
+  for (const char* name : {"a", "b"}) ASSERT_TRUE(service_->QueueImage(name, false));
+  const auto queue = service_->Queue();
+  ASSERT_EQ(queue.size(), 2u);
+  EXPECT_EQ(queue[0].size, 8 * kMiB);
+  EXPECT_EQ(queue[1].size, 3 * kMiB);
+}
+
 TEST_F(ServiceTest, AFillOnRequestIsCancelled) {
   backend_.Put("a", 8 * kMiB);
   backend_.Hang(Call::kFetch, "a", kMiB / 2);
