@@ -155,7 +155,7 @@ void CacheImpl::NoteFailedQuestion(const ImageInfo& info, const Error& error) {
 
 Result<NameInfo> CacheImpl::AskFor(const std::string& name, std::stop_token stop) {
   auto info = backend_.Stat(name, std::move(stop));
-  if (!info) NoteFailedQuestion({.id = {backend_.source(), name, ""}, .size = 0, .mtime = {}}, info.error());
+  if (!info) NoteFailedQuestion(NamedOnly(name), info.error());
   return info;
 }
 

@@ -127,6 +127,8 @@ class CacheImpl final : public Cache, public ImageHost {
   Entry& AddEntryLocked(const ImageInfo& info, RowId row) REQUIRES(mu_);
   void RetireLocked(Entry& entry, std::vector<ImageInfo>& retired) REQUIRES(mu_);
   void Announce(Event event, const ImageInfo& info, EventDetail detail = {});
+  // For events about a name whose version is not known.
+  ImageInfo NamedOnly(std::string_view name) const { return {.id = {backend_.source(), std::string(name), ""}, .size = 0, .mtime = {}}; }
   void TellSuperseded(const std::vector<ImageInfo>& retired);
   // Everything the cache asks the source ends here when it failed for good: others may want to know that it is in trouble.
   void NoteFailedQuestion(const ImageInfo& info, const Error& error);

@@ -183,7 +183,7 @@ Result<void> CacheQueue::CacheOne(const std::string& name, std::stop_token stop)
 
 void CacheQueue::Finish(const std::string& name, const Result<void>& result) {
   IndexBatch batch;
-  bool done = result.has_value();
+  const bool done = result.has_value(), given_up = !done && result.error().code == Errc::kCorrupt;
   if (done) callbacks_.completed();
   Nanos wait{0};
   {
@@ -193,7 +193,7 @@ void CacheQueue::Finish(const std::string& name, const Result<void>& result) {
     if (!done && preempt_ && result.error().code == Errc::kCancelled) return;  // its turn comes again
     auto it = std::find_if(rows_.begin(), rows_.end(), [&](const QueueRow& r) { return r.name == name; });
     if (it == rows_.end()) return;  // it was taken off meanwhile
-    if (done) {
+    if (done || given_up) {
       batch.remove_queue.push_back(name);
       rows_.erase(it);
       sizes_.erase(name);
@@ -207,11 +207,15 @@ void CacheQueue::Finish(const std::string& name, const Result<void>& result) {
   if (done) {
     LogInfo("{}: cached on request", name);
     callbacks_.protect(name, false);
+  } else if (given_up) {
+    LogError("{}: taken off the queue: {}", name, result.error().ToString());
+    callbacks_.protect(name, false);
   } else {
     LogWarn("{}: cannot be cached now: {}; next try in {}", name, result.error().ToString(), FormatDuration(wait));
   }
   if (auto stored = callbacks_.store(std::move(batch)); !stored)
     LogWarn("the queue cannot be stored: {}", stored.error().message);
+  if (given_up) callbacks_.gave_up(name, result.error());
 }
 
 }  // namespace glintfs

@@ -1,5 +1,6 @@
 // CacheQueue: images to be cached on request, one after the other, on one thread of its own. Durable through the index; a
-// failed one is tried again with back-off and shows its error while the others go on.
+// failed one is tried again with back-off and shows its error while the others go on. One whose checksum is wrong is given up:
+// it would be fetched as a whole again and again, to the same end.
 //
 // Thread-safe.
 #pragma once
@@ -30,6 +31,8 @@ class CacheQueue {
     std::function<Result<std::shared_ptr<CachedImage>>(const std::string& name, std::stop_token)> open;
     // The image is complete: make that durable.
     std::function<void()> completed;
+    // It was taken off the queue, for trying again would not help.
+    std::function<void(const std::string& name, const Error& error)> gave_up;
     // The set of queued names changed: they are not evicted.
     std::function<void(const std::string& name, bool queued)> protect;
   };

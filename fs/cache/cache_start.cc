@@ -97,6 +97,10 @@ void CacheImpl::StartWorkers(std::vector<QueueRow> queue) {
             return error;
           },
           .completed = [this] { (void)Checkpoint(); },
+          .gave_up =
+              [this](const std::string& name, const Error& error) {
+                Announce(Event::kFailed, NamedOnly(name), {"taken off the queue: " + error.ToString(), 0});
+              },
           .protect =
               [this](const std::string& name, bool queued) {
                 {

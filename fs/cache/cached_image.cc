@@ -252,7 +252,7 @@ void CachedImage::Abort(Error error) {
   {
     MutexLock lock(mu_);
     failed_ = error;
-    fill_.reset();
+    StopFillLocked(error, actions);  // the queue may wait for its end
     for (const auto& flight : in_flight_.all()) flight->end = flight->next;
     while (!parked_.empty()) {
       actions.fail.emplace_back(&parked_.front());

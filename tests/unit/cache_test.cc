@@ -627,6 +627,36 @@ TEST_F(CacheTest, TakingTheRunningImageOffTheQueueStopsIt) {
   EXPECT_TRUE(WaitFor([&] { return backend_.RunningFetches() == 0; }));
 }
 
+// Fetching all of it again would end the same.
+TEST_F(CacheTest, WhatHasAWrongChecksumLeavesTheQueue) {
+  FakeImage image{.size = kMiB, .checksum = Checksum{"sha256", std::string(64, '0')}};
+  backend_.Put("a", image);
+  Open();
+  std::atomic<int> told{0};
+  cache_->SetEventHandler([&](Cache::Event event, const ImageInfo& info, const Cache::EventDetail& detail) {
+    if (event == Cache::Event::kFailed && info.id.name == "a" && detail.text.find("taken off the queue") == 0) ++told;
+  });
+  ASSERT_TRUE(cache_->Enqueue(backend_.Info("a")));
+  ASSERT_TRUE(WaitFor([&] { return cache_->StatusOf("a")->state == ImageState::kInvalid; }));
+  ASSERT_TRUE(WaitFor([&] { return cache_->Queue().empty(); }));
+  told = 0;
+  ASSERT_TRUE(cache_->Enqueue(backend_.Info("a")));
+  EXPECT_TRUE(WaitFor([&] { return cache_->Queue().empty() && told == 1; }));
+  EXPECT_EQ(backend_.DeliveredBytes("a"), kMiB) << "it came once";
+  cache_->SetEventHandler(nullptr);
+}
+
+TEST_F(CacheTest, AnImageThatFailsWhileItIsFilledEndsItsFill) {
+  backend_.Put("a", 8 * kMiB);
+  backend_.Hang(Call::kFetch, "a", kMiB);
+  Open();
+  ASSERT_TRUE(cache_->Enqueue(backend_.Info("a")));
+  ASSERT_TRUE(WaitFor([&] { return backend_.Hanging(Call::kFetch) > 0; }));
+  Image("a")->Abort({Errc::kCorrupt, "wrong"});
+  EXPECT_TRUE(WaitFor([&] { return cache_->Queue().empty(); })) << "the queue does not wait for it for ever";
+  backend_.ReleaseAll();
+}
+
 // ---- figures
 
 TEST_F(CacheTest, FillRateLimitsBackgroundButNotDemand) {
