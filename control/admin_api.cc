@@ -81,6 +81,7 @@ json StatusJson(const ServiceStatus& status, size_t queued) {
   const CacheStats& cache = status.cache;
   json problems = json::array();
   if (!status.source_reachable) problems.push_back("source: " + status.source_error);
+  if (!status.mount_problem.empty()) problems.push_back("mount: " + status.mount_problem);
   if (!cache.storage_error.empty()) problems.push_back("cache: " + cache.storage_error);
   if (cache.limits.max_size != 0 && cache.used_bytes > cache.limits.max_size)
     problems.push_back(fmt::format("cache: it holds {} more than max_size: what is open, pinned or queued is not evicted",

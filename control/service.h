@@ -28,6 +28,7 @@ struct ServiceStatus {
   std::string version;       // of glintfs
   std::string source;
   std::string mountpoint;
+  std::string mount_problem;  // why nothing of ours shows there although we run; empty: it does
   std::string cache_directory;
   Nanos uptime{0};
   bool source_reachable = true;

@@ -73,8 +73,9 @@ Result<std::shared_ptr<Scratch>> OpenScratch(const Options& options) {
   return scratch;
 }
 
-SessionOptions MakeSessionOptions(const Options& options) {
+SessionOptions MakeSessionOptions(const Options& options, std::shared_ptr<OwnMount> mount) {
   SessionOptions session;
+  session.mount = std::move(mount);
   session.mountpoint = options.mountpoint;
   session.fsname = options.source;  // as in fstab: mount -a compares the two
   session.extra = options.kernel_options;
@@ -97,6 +98,7 @@ struct Daemon::Parts {
   explicit Parts(const Options& options) : settings(options) {}
 
   RunningSettings settings;
+  std::shared_ptr<OwnMount> mount;
   EventLog events{Clock::System()};
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Cache> cache;
@@ -123,7 +125,7 @@ struct Daemon::Parts {
 Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Daemon::~Daemon() = default;
 
-Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::unique_ptr<Backend> backend,
+Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::unique_ptr<Backend> backend, std::shared_ptr<OwnMount> mount,
                                               std::function<void()> on_unmounted) {
   GLINTFS_ASSIGN(const ControlOptions control, MakeControlOptions(options));
   Clock& clock = Clock::System();
@@ -151,13 +153,15 @@ Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::uniqu
                                   events.Add(ServiceEvent::Kind::kSettings, "",
                                              fmt::format("{} {} → {}", change.name, change.before, change.after));
                                 }});
+  parts->mount = mount;
   parts->service = std::make_unique<DaemonService>(parts->settings, parts->events, *parts->backend, *parts->cache, *parts->catalog,
                                                    clock);
+  parts->service->SetMount(mount);
   // The socket before the mount: what can still be refused is refused while nothing shows.
   if (!options.control.empty() || control.tcp) {
     GLINTFS_ASSIGN(parts->control, ControlServer::Start(control, *parts->service));
   }
-  GLINTFS_ASSIGN(parts->session, Session::Mount(MakeSessionOptions(options), *parts->filesystem));
+  GLINTFS_ASSIGN(parts->session, Session::Mount(MakeSessionOptions(options, std::move(mount)), *parts->filesystem));
   parts->service->SetPassthrough(parts->session->passthrough_refused());
   parts->cache->SetEventHandler([filesystem = parts->filesystem.get(), pass_on = PassOnCacheEvents(parts->events, *parts->catalog)](
                                     Cache::Event event, const ImageInfo& image, const Cache::EventDetail& detail) {
@@ -192,6 +196,7 @@ std::string Daemon::Summary() {
                                  FormatSize(stats.used_bytes), most);
   if (const Health health = parts_->catalog->health(); !health.reachable)
     line += fmt::format("; source cannot be asked, what is cached is served: {}", health.error);
+  if (const std::string why_not = parts_->mount->WhyNot(); !why_not.empty()) line += "; " + why_not;
   if (!stats.storage_error.empty()) line += "; cache does not store: " + stats.storage_error;
   return line;
 }

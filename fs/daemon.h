@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "fs/base/own_mount.h"
 #include "fs/base/result.h"
 #include "fs/options.h"
 #include "fs/running_settings.h"
@@ -19,7 +20,8 @@ class Daemon {
  public:
   // Returns once the mount answers. `on_unmounted` is called once, from another thread, when somebody else unmounts.
   // Errors are one line each. REQUIRES: CheckPlaces and PrepareCacheDirectory were fine; `options` outlives the daemon.
-  static Result<std::unique_ptr<Daemon>> Start(const Options& options, std::unique_ptr<Backend> backend,
+  // `mount` is told what is mounted, for as long as it is.
+  static Result<std::unique_ptr<Daemon>> Start(const Options& options, std::unique_ptr<Backend> backend, std::shared_ptr<OwnMount> mount,
                                                std::function<void()> on_unmounted);
   // Unmounts, fails what is in flight, writes the last checkpoint.
   ~Daemon();

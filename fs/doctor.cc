@@ -2,6 +2,7 @@
 #include "fs/doctor.h"
 
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/timex.h>
@@ -9,14 +10,18 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <system_error>
 
+#include "fs/base/mount_table.h"
 #include "fs/base/size_text.h"
 #include "fs/base/unique_fd.h"
 #include "fs/startup.h"
@@ -58,30 +63,6 @@ bool MayAdministrate(const std::string& process) {
   for (std::string line; std::getline(file, line);)
     if (line.starts_with("CapEff:")) return (std::stoull(line.substr(7), nullptr, 16) >> kCapSysAdmin & 1) != 0;
   return false;
-}
-
-struct MountLine {
-  std::string device;   // "0:55"
-  std::string options;  // "ro,nosuid,nodev"
-  std::string super_options;
-};
-
-// The topmost mount of ours at `path`.
-std::optional<MountLine> FindMount(const std::string& mounts, const std::string& path) {
-  std::string escaped;
-  for (const char c : path) escaped += c == ' ' ? "\\040" : c == '\\' ? "\\134" : std::string(1, c);
-  std::ifstream file(mounts);
-  std::optional<MountLine> found;
-  for (std::string line; std::getline(file, line);) {
-    std::istringstream fields(line);
-    std::string id, parent, device, root, where, options, field, type, source, super_options;
-    fields >> id >> parent >> device >> root >> where >> options;
-    while (fields >> field && field != "-") {
-    }
-    fields >> type >> source >> super_options;
-    if (where == escaped && type == kMountType) found = {device, options, super_options};
-  }
-  return found;
 }
 
 // ---- Kernel and privileges
@@ -244,9 +225,48 @@ std::string FirstLine(const std::string& path) {
   return line;
 }
 
-void Mount(const Options& options, const DoctorPlaces& places, std::vector<Finding>& findings) {
-  const auto mount = FindMount(places.mounts, options.mountpoint);
-  if (!mount) {
+// What still has the mount: places in our mount namespace, and a process of each other one. Those of other users only root sees.
+std::vector<std::string> Holders(const OwnMount::Place& ours, const std::vector<MountEntry>& own_table, const std::string& processes) {
+  std::vector<std::string> holders;
+  for (const MountEntry& mount : own_table)
+    if (mount.device == ours.device) holders.push_back(mount.path == ours.path ? "that same place, below" : mount.path);
+  std::error_code error;
+  std::set<std::string> seen = {std::filesystem::read_symlink(processes + "/self/ns/mnt", error).string()};
+  for (std::filesystem::directory_iterator it(processes, error), end; !error && it != end; it.increment(error)) {
+    const std::string pid = it->path().filename().string();
+    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
+    std::error_code hidden;
+    const std::string space = std::filesystem::read_symlink(it->path() / "ns/mnt", hidden).string();
+    if (hidden || !seen.insert(space).second) continue;
+    const auto table = ReadMountTable(it->path() / "mountinfo");
+    const bool holds = std::any_of(table.begin(), table.end(), [&](const MountEntry& mount) { return mount.device == ours.device; });
+    if (holds) holders.push_back(fmt::format("process {} ({})", pid, FirstLine(it->path() / "comm")));
+  }
+  return holders;
+}
+
+// The daemon lives on although the mount point shows no mount of its.
+Finding NoLongerMounted(const OwnMount::Place& mount, const std::vector<MountEntry>& table, const DoctorPlaces& places) {
+  const auto top = TopMountAt(mount.path, table);
+  const std::string instead = top ? fmt::format(", but {} ({})", top->source, top->type) : "";
+  const std::vector<std::string> holders = Holders(mount, table, places.processes);
+  const std::string where = fmt::format("the mount is no longer at {}{}", mount.path, instead);
+  const std::string end = fmt::format("or end this daemon: kill {}", ::getpid());
+  if (holders.empty())
+    return Fail("mount", where + "; files of it are open, or a process that only root can see has a copy",
+                "As root: grep -l ' " + mount.device + " ' /proc/[0-9]*/mountinfo names the processes; end those, " + end);
+  return Fail("mount", fmt::format("{}; a copy is held by: {}", where, fmt::join(holders, ", ")),
+              fmt::format("End or restart what holds the copy, or umount it there, {}", end));
+}
+
+void Mount(const Options& options, const OwnMount::Place& ours, const DoctorPlaces& places, std::vector<Finding>& findings) {
+  const auto table = ReadMountTable(places.mounts);
+  const auto mount = TopMountAt(ours.path.empty() ? options.mountpoint : ours.path, table);
+  if (!ours.device.empty() && (!mount || mount->device != ours.device)) {
+    findings.push_back(NoLongerMounted(ours, table, places));
+    return;
+  }
+  if (!mount || mount->type != kMountType) {
     findings.push_back(Fail("mount", options.mountpoint + " is not mounted where glintfs runs", "Mount it again; under systemd without PrivateTmp, ProtectSystem and the like"));
     return;
   }
@@ -276,11 +296,11 @@ Finding BackgroundRequests(const DoctorPlaces& places) {
 
 }  // namespace
 
-std::vector<Finding> ExamineDaemon(const Options& options, Backend& backend, const ServiceStatus& status, std::stop_token stop,
-                                   const DoctorPlaces& places) {
+std::vector<Finding> ExamineDaemon(const Options& options, Backend& backend, const ServiceStatus& status, const OwnMount::Place& mount,
+                                   std::stop_token stop, const DoctorPlaces& places) {
   const std::string& directory = options.cache.directory;
   std::vector<Finding> findings = {Kernel(), Passthrough(options, status), Privileges(options, places), Descriptors()};
-  Mount(options, places, findings);
+  Mount(options, mount, places, findings);
   findings.push_back(BackgroundRequests(places));
   findings.push_back(CacheOwner(directory));
   findings.push_back(CacheFileSystem(directory));

@@ -7,11 +7,13 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <memory>
 #include <optional>
 #include <tuple>
 
 #include "fs/background.h"
 #include "fs/base/mount_table.h"
+#include "fs/base/own_mount.h"
 #include "fs/control_tcp.h"
 #include "fs/daemon.h"
 #include "fs/notify.h"
@@ -126,15 +128,18 @@ int Run(const Words& words, Options options) {
     return Fail(kCannotMount, opened.error());
 
   Events events;
-  Signals signals(events, [mountpoint = options.mountpoint] {
-    LogWarn("second signal: detaching {} and ending at once", mountpoint);
-    if (MountTypeAt(mountpoint).starts_with(kMountType)) DetachMount(mountpoint);
+  const auto mount = std::make_shared<OwnMount>();
+  Signals signals(events, [mount] {
+    const OwnMount::Place ours = mount->place();
+    const bool shows = mount->Shows();
+    LogWarn("second signal: {}ending at once", shows ? fmt::format("detaching {} and ", ours.path) : "");
+    if (shows) DetachMount(ours.path);
     ::_exit(kForced);
   });
   if (auto checked = CheckTcpControl(options); !checked) return Fail(kUsage, checked.error());
   auto backend = MakeBackend(options.source, options.backend);
   if (!backend) return Fail(kUsage, backend.error());
-  auto daemon = Daemon::Start(options, std::move(*backend), [&events] { events.Post(Events::Kind::kUnmounted); });
+  auto daemon = Daemon::Start(options, std::move(*backend), mount, [&events] { events.Post(Events::Kind::kUnmounted); });
   if (!daemon) {
     if (options.log != "stderr") LogError("cannot mount: {}", daemon.error().message);
     return Fail(kCannotMount, daemon.error());
@@ -154,11 +159,8 @@ int Run(const Words& words, Options options) {
 // The topmost mount at the mount point is a glintfs, and of this source if one is named: the file of config= may have changed since
 // the mount, and now name another's mount point.
 bool IsMounted(const Options& options) {
-  bool ours = false;
-  for (const MountEntry& mount : ReadMountTable())
-    if (mount.path == options.mountpoint)
-      ours = mount.type.starts_with(kMountType) && (options.source.empty() || mount.source == options.source);
-  return ours;
+  const auto top = TopMountAt(options.mountpoint);
+  return top && top->type.starts_with(kMountType) && (options.source.empty() || top->source == options.source);
 }
 
 // For a service manager: the mount is gone for everybody when this returns, even if its daemon should hang.

@@ -27,6 +27,7 @@ ServiceStatus DaemonService::Status() {
   status.version = GLINTFS_VERSION;
   status.source = backend_.source();
   status.mountpoint = options.mountpoint;
+  status.mount_problem = mount_->WhyNot();
   status.cache_directory = options.cache.directory;
   status.uptime = clock_.Now() - started_;
   status.source_reachable = health.reachable;
@@ -91,7 +92,7 @@ Result<SourceListing> DaemonService::SourceEntries(std::string_view directory) {
 }
 
 std::vector<Finding> DaemonService::Doctor() {
-  return ExamineDaemon(settings_.Get(), backend_, Status(), stopping_.get_token());
+  return ExamineDaemon(settings_.Get(), backend_, Status(), mount_->place(), stopping_.get_token());
 }
 
 Result<void> DaemonService::Evict(std::string_view given) {

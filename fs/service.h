@@ -1,6 +1,7 @@
 // DaemonService: what the control API asks of the daemon, answered from its parts. Thread-safe.
 #pragma once
 
+#include <memory>
 #include <stop_token>
 #include <string>
 
@@ -8,6 +9,7 @@
 #include "control/service.h"
 #include "fs/base/clock.h"
 #include "fs/base/mutex.h"
+#include "fs/base/own_mount.h"
 #include "fs/cache/cache.h"
 #include "fs/catalog/catalog.h"
 #include "fs/event_log.h"
@@ -20,6 +22,8 @@ class DaemonService final : public Service {
   // All arguments outlive the service.
   DaemonService(RunningSettings& settings, EventLog& events, Backend& backend, Cache& cache, Catalog& catalog, Clock& clock);
 
+  // What Status and Doctor tell of the mount. REQUIRES: before calls come in.
+  void SetMount(std::shared_ptr<const OwnMount> mount) { mount_ = std::move(mount); }
   // As Session::passthrough_refused. REQUIRES: once, before or while calls come in.
   void SetPassthrough(std::string refused);
   // Ends the calls that wait for the source, with kCancelled; later ones fail at once.
@@ -62,6 +66,7 @@ class DaemonService final : public Service {
   Catalog& catalog_;
   Clock& clock_;
   const Nanos started_;
+  std::shared_ptr<const OwnMount> mount_ = std::make_shared<OwnMount>();
   std::stop_source stopping_;
   Mutex mu_;
   std::string passthrough_refused_ GUARDED_BY(mu_) = "not mounted yet";

@@ -61,13 +61,6 @@ Result<void> CheckNotInside(const Options& options) {
 
 }  // namespace
 
-std::string MountTypeAt(const std::string& path) {
-  std::string type;
-  for (const MountEntry& mount : ReadMountTable())
-    if (mount.path == path) type = mount.type;
-  return type;
-}
-
 void DetachMount(const std::string& path) {
   if (::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return;
   std::string program = "fusermount3", u = "-u", z = "-z", q = "-q", separator = "--", target = path;
@@ -78,7 +71,9 @@ void DetachMount(const std::string& path) {
 
 Result<void> CheckPlaces(const Options& options) {
   const std::string& mountpoint = options.mountpoint;
-  if (MountTypeAt(mountpoint).starts_with(kMountType)) {
+  std::string last;  // what could not be taken away is left to CheckMountpoint to tell
+  for (auto top = TopMountAt(mountpoint); top && top->type.starts_with(kMountType) && top->id != last; top = TopMountAt(mountpoint)) {
+    last = top->id;
     // Asks the daemon; stat would be answered from the kernel's memory even when it is dead.
     struct statfs info;
     if (::statfs(mountpoint.c_str(), &info) == 0 || errno != ENOTCONN)

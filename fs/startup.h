@@ -41,10 +41,7 @@ Result<MadeDirectories> PrepareCacheDirectory(const Options& options);
 // such root, which may be a file system that is not mounted); the reason, with has_value(), when it could not be asked: then the mount serves what is cached. Empty: all is well.
 Result<std::string> AskSource(Backend& backend, Nanos limit);
 
-// The type of the topmost mount at `path` ("fuse.glintfs"), empty when there is none. Asks no file system.
-std::string MountTypeAt(const std::string& path);
-
-// Detaches the mount at `path` without waiting for anybody. As an ordinary user through fusermount3.
+// Detaches what is mounted at `path`, on top, whoever mounted it, without waiting for anybody. As an ordinary user through fusermount3.
 void DetachMount(const std::string& path);
 
 }  // namespace glintfs

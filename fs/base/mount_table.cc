@@ -1,5 +1,6 @@
 #include "fs/base/mount_table.h"
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -22,21 +23,37 @@ std::string Unescape(const std::string& text) {
 
 }  // namespace
 
-std::vector<MountEntry> ReadMountTable() {
+std::vector<MountEntry> ReadMountTable(const std::string& file) {
   // 36 35 98:0 /root /mnt rw,noatime master:1 - ext3 /dev/root rw
-  std::ifstream file("/proc/self/mountinfo");
+  std::ifstream table(file);
   std::vector<MountEntry> mounts;
-  for (std::string line; std::getline(file, line);) {
+  for (std::string line; std::getline(table, line);) {
     std::istringstream fields(line);
-    std::string field;
-    for (int i = 0; i < 5; ++i) fields >> field;
-    const std::string path = Unescape(field);
+    MountEntry mount;
+    std::string root, field;
+    fields >> mount.id >> mount.parent >> mount.device >> root >> mount.path >> mount.options;
     while (fields >> field && field != "-") {
     }
-    std::string type, source;
-    if (fields >> type >> source) mounts.push_back({path, type, Unescape(source)});
+    if (!(fields >> mount.type >> mount.source)) continue;
+    fields >> mount.super_options;
+    mount.path = Unescape(mount.path);
+    mount.source = Unescape(mount.source);
+    mounts.push_back(std::move(mount));
   }
   return mounts;
+}
+
+// The order alone does not tell: a mount that was moved keeps its place in the table.
+std::optional<MountEntry> TopMountAt(const std::string& path, const std::vector<MountEntry>& table) {
+  std::optional<MountEntry> top;
+  for (const MountEntry& mount : table) {
+    if (mount.path != path) continue;
+    const bool covered = std::any_of(table.begin(), table.end(), [&](const MountEntry& other) {
+      return other.path == path && other.parent == mount.id && other.id != mount.id;
+    });
+    if (!covered || !top) top = mount;
+  }
+  return top;
 }
 
 }  // namespace glintfs

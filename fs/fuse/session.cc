@@ -5,6 +5,9 @@
 // Ending: threads first, then every request that waits is answered EINTR, and only when none is left is the session
 // destroyed, since a reply needs it. Then the mount point is detached lazily, so that open files cannot hold it.
 //
+// That unmount names a path. The connection outlives a umount(8) while a copy of the mount is somewhere (a container, a bind
+// mount), and another mount may have come to the path meanwhile, or lie over ours: only what is known as ours is taken away.
+//
 // Before all that passthrough is stopped: an invalidation waits for the lookups in its directory, which must still be answered.
 //
 // Not here yet, but its place is: a /dev/fuse handed over by a previous daemon, which plugs in as the socket of Attach does.
@@ -12,6 +15,7 @@
 
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -22,6 +26,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <thread>
 
@@ -130,7 +135,12 @@ Result<void> Session::Create() {
 
 Result<void> Session::MountKernel() {
   libfuse_said.clear();
-  if (fuse_session_mount(session_, options_.mountpoint.c_str()) == 0) {
+  // As the table of mounts will have it.
+  std::error_code failed;
+  std::string place = std::filesystem::canonical(options_.mountpoint, failed).string();
+  if (failed) return Error{Errc::kNotFound, fmt::format("mount point {}: {}", options_.mountpoint, failed.message())};
+  if (fuse_session_mount(session_, place.c_str()) == 0) {
+    options_.mount->Remember(std::move(place));
     const int err = wire_.Install(session_, fuse_session_fd(session_), Wire::Peer::kKernel);
     return err == 0 ? Result<void>() : ErrnoError(err, "serve the mount");
   }
@@ -254,6 +264,7 @@ void Session::ServeOne(std::atomic<uint64_t>& turns) {
     turns.fetch_add(1, std::memory_order_relaxed);
   }
   ::free(buffer.mem);
+  if (mounted_ && ConnectionGone()) options_.mount->Forget();
   fuse_session_exit(session_);  // whatever ended this thread ends all
   over_ = true;
   MutexLock lock(mu_);
@@ -308,13 +319,38 @@ void Session::Stop() {
       context_.filesystem.InterruptAll();
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
-    if (mounted_) fuse_session_unmount(session_);
+    if (mounted_) Unmount();
     fuse_session_destroy(session_);
     session_ = nullptr;
   }
   MutexLock lock(mu_);
   stopped_ = true;
   changed_.NotifyAll();
+}
+
+// The kernel ends the connection with the last copy of the mount.
+bool Session::ConnectionGone() const {
+  pollfd fd{.fd = fuse_session_fd(session_), .events = 0, .revents = 0};
+  return ::poll(&fd, 1, 0) == 1 && (fd.revents & POLLERR) != 0;
+}
+
+void Session::Unmount() {
+  const bool known = !options_.mount->place().device.empty();
+  const std::string why_not = options_.mount->WhyNot();
+  const bool ours = ConnectionGone() || !known || why_not.empty();
+  if (!ours) LogWarn("{}: left alone; the mount of this daemon ends where it still is", why_not);
+  if (ours || LetGo()) fuse_session_unmount(session_);  // leaves the path alone, too, when the connection is gone
+  options_.mount->Forget();
+}
+
+// Closes the connection. libfuse forgets a mount point only by unmounting it, which it leaves be when its descriptor tells of
+// an error: the end of a pipe that nobody reads does.
+bool Session::LetGo() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return false;
+  ::close(ends[0]);
+  const UniqueFd unread(ends[1]);
+  return ::dup3(unread.get(), fuse_session_fd(session_), O_CLOEXEC) >= 0;
 }
 
 Result<void> Session::InvalidateEntry(NodeId parent, const std::string& name) {

@@ -15,6 +15,7 @@
 
 #include "fs/base/clock.h"
 #include "fs/base/mutex.h"
+#include "fs/base/own_mount.h"
 #include "fs/base/result.h"
 #include "fs/base/thread.h"
 #include "fs/base/unique_fd.h"
@@ -29,6 +30,7 @@ namespace glintfs {
 
 struct SessionOptions {
   std::string mountpoint;  // absolute
+  std::shared_ptr<OwnMount> mount = std::make_shared<OwnMount>();  // told what is mounted, for as long as it is
   std::string fsname;      // the source, as /proc/mounts shows it
   bool allow_other = false;
   bool default_permissions = true;
@@ -58,8 +60,8 @@ class Session final : private KernelPort {
   void WaitUntilEnded();
   bool ended();
 
-  // Ends the mount: lazily when it is in use. Waits for no one: requests that wait are answered EINTR. May be called
-  // twice.
+  // Ends the mount: lazily when it is in use. What others have mounted at its place stays. Waits for no one: requests that
+  // wait are answered EINTR. May be called twice.
   void Stop();
 
   // Do the threads that serve the kernel come back from what it asks? False when each has been at the same request ever since
@@ -85,6 +87,9 @@ class Session final : private KernelPort {
   Result<void> InvalidateEntry(NodeId parent, const std::string& name) override;
   Result<void> InvalidatePages(NodeId node) override;
   void WakeThreads();
+  bool ConnectionGone() const;
+  void Unmount();
+  bool LetGo();
 
   // Constant once serving.
   const SessionOptions options_;
