@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -53,6 +54,16 @@ std::vector<std::string> SocketDirectories() {
   directories.emplace_back(runtime != nullptr && *runtime != '\0' ? runtime : "/run/glintfs");
   if (const char* const user = std::getenv("XDG_RUNTIME_DIR"); user != nullptr && *user != '\0') {
     directories.push_back(std::string(user) + "/glintfs");
+  } else if (::getuid() != 0) {
+    directories.push_back(fmt::format("/run/user/{}/glintfs", ::getuid()));
+  }
+  // Where a daemon has its socket that was started without XDG_RUNTIME_DIR, see FillDefaults in fs/options_parse.cc.
+  const char* const caches = std::getenv("XDG_CACHE_HOME");
+  const char* const home = std::getenv("HOME");
+  if (::getuid() != 0 && caches != nullptr && *caches != '\0') {
+    directories.push_back(std::string(caches) + "/glintfs/control");
+  } else if (::getuid() != 0 && home != nullptr && *home != '\0') {
+    directories.push_back(std::string(home) + "/.cache/glintfs/control");
   }
   return directories;
 }

@@ -8,7 +8,8 @@
 
 namespace glintfs::ctl {
 
-// Where daemons put their sockets: $GLINTFS_RUNTIME_DIR or /run/glintfs, and $XDG_RUNTIME_DIR/glintfs.
+// Where daemons put their sockets: $GLINTFS_RUNTIME_DIR or /run/glintfs, and $XDG_RUNTIME_DIR/glintfs; for users other than root what
+// stands in for the latter, too: /run/user/UID/glintfs and ~/.cache/glintfs/control.
 std::vector<std::string> SocketDirectories();
 
 // Every *.sock in `directories` that a daemon listens on, also those that refuse us.
