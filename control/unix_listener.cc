@@ -32,16 +32,16 @@ Result<sockaddr_un> Address(const std::string& path) {
   return address;
 }
 
-// mkdir -p with mode 0755, whatever the umask.
-Result<void> MakeDirectories(const std::filesystem::path& directory) {
+// mkdir -p with `mode`, whatever the umask.
+Result<void> MakeDirectories(const std::filesystem::path& directory, mode_t mode) {
   std::error_code ignored;
   if (std::filesystem::is_directory(directory, ignored)) return {};
-  if (directory.has_relative_path()) GLINTFS_TRY(MakeDirectories(directory.parent_path()));
-  if (::mkdir(directory.c_str(), 0755) != 0) {
+  if (directory.has_relative_path()) GLINTFS_TRY(MakeDirectories(directory.parent_path(), mode));
+  if (::mkdir(directory.c_str(), mode) != 0) {
     if (errno == EEXIST && std::filesystem::is_directory(directory, ignored)) return {};
     return ErrnoError(errno, "cannot make the directory of the control socket, " + directory.string());
   }
-  if (::chmod(directory.c_str(), 0755) != 0) return ErrnoError(errno, "chmod " + directory.string());
+  if (::chmod(directory.c_str(), mode) != 0) return ErrnoError(errno, "chmod " + directory.string());
   return {};
 }
 
@@ -91,7 +91,8 @@ Result<UnixListener> UnixListener::Listen(const std::string& path, std::optional
     return Error{Errc::kInvalid, fmt::format("control socket '{}': not the path of a file", path)};
   }
   GLINTFS_ASSIGN(const sockaddr_un address, Address(absolute.string()));
-  GLINTFS_TRY(MakeDirectories(absolute.parent_path()));
+  // An ordinary user's group may be that of all users: it is let in only where it was asked for.
+  GLINTFS_TRY(MakeDirectories(absolute.parent_path(), ::geteuid() == 0 || group ? 0755 : 0700));
 
   const UniqueFd directory(::open(absolute.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory.valid()) return ErrnoError(errno, "control socket " + absolute.string());

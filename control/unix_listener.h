@@ -13,7 +13,7 @@ namespace glintfs {
 
 class UnixListener {
  public:
-  // Makes the parent directory when it is missing (0755), removes the socket of a daemon that is gone, and listens.
+  // Makes the parent directory when it is missing (0755, or 0700 for an ordinary user without `group`), removes the socket of a daemon that is gone, and listens.
   // The socket has mode 0660 before anybody can connect; `group` is its group, else what the directory gives.
   //   kBusy     another process listens there
   //   kInvalid  the path is too long for a socket, or something else than a socket is there

@@ -40,6 +40,22 @@ Result<ControlOptions> MakeControlOptions(const Options& options) {
   return control;
 }
 
+// Null when there is none to be.
+Result<std::unique_ptr<ControlServer>> StartControl(const Options& options, ControlOptions control, Service& service) {
+  const auto go_without = [&](const std::string& why) {
+    LogWarn("no control socket, so nothing for glintctl to ask: {}; choose a place for it with -o control=PATH", why);
+    control.socket_path.clear();
+  };
+  if (options.control_optional && control.socket_path.empty()) go_without("neither XDG_RUNTIME_DIR nor a home directory is known");
+  if (options.control_optional && !control.socket_path.empty()) {
+    auto started = ControlServer::Start(control, service);
+    if (started) return started;
+    go_without(started.error().message);
+  }
+  if (control.socket_path.empty() && !control.tcp) return std::unique_ptr<ControlServer>();
+  return ControlServer::Start(control, service);
+}
+
 CatalogOptions MakeCatalogOptions(const Options& options, EventLog& events) {
   CatalogOptions catalog;
   catalog.attr_ttl = options.attr_ttl;
@@ -127,7 +143,7 @@ Daemon::~Daemon() = default;
 
 Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::unique_ptr<Backend> backend, std::shared_ptr<OwnMount> mount,
                                               std::function<void()> on_unmounted) {
-  GLINTFS_ASSIGN(const ControlOptions control, MakeControlOptions(options));
+  GLINTFS_ASSIGN(ControlOptions control, MakeControlOptions(options));
   Clock& clock = Clock::System();
   auto parts = std::make_unique<Parts>(options);
   parts->backend = std::move(backend);
@@ -158,9 +174,7 @@ Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::uniqu
                                                    clock);
   parts->service->SetMount(mount);
   // The socket before the mount: what can still be refused is refused while nothing shows.
-  if (!options.control.empty() || control.tcp) {
-    GLINTFS_ASSIGN(parts->control, ControlServer::Start(control, *parts->service));
-  }
+  GLINTFS_ASSIGN(parts->control, StartControl(options, std::move(control), *parts->service));
   GLINTFS_ASSIGN(parts->session, Session::Mount(MakeSessionOptions(options, std::move(mount)), *parts->filesystem));
   parts->service->SetPassthrough(parts->session->passthrough_refused());
   parts->cache->SetEventHandler([filesystem = parts->filesystem.get(), pass_on = PassOnCacheEvents(parts->events, *parts->catalog)](
@@ -179,10 +193,7 @@ Result<std::unique_ptr<Daemon>> Daemon::Start(const Options& options, std::uniqu
   LogInfo("passthrough {}", refused.empty() ? "on: the kernel reads complete images from the cache's files"
                                             : "off: " + refused + "; complete images are read through glintfs, slower");
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(parts)));
-  if (!trouble.empty()) {
-    daemon->warning_ = fmt::format("source {} cannot be asked ({}): serving what is cached", source, trouble);
-    LogWarn("{}", daemon->warning_);
-  }
+  if (!trouble.empty()) LogWarn("source {} cannot be asked ({}): serving what is cached", source, trouble);
   return daemon;
 }
 

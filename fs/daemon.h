@@ -36,15 +36,11 @@ class Daemon {
   // Does the mount answer, as far as this can be told without asking the source, the disk or the kernel? See Session::Serves.
   bool Works();
 
-  // Why the mount is not all it could be ("source cannot be asked …"), or empty.
-  const std::string& warning() const { return warning_; }
-
  private:
   struct Parts;
   explicit Daemon(std::unique_ptr<Parts> parts);
 
   std::unique_ptr<Parts> parts_;
-  std::string warning_;
 };
 
 }  // namespace glintfs

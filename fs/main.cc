@@ -126,6 +126,7 @@ int Run(const Words& words, Options options) {
   SetLogLevel(options.log_level);
   if (auto opened = OpenLog(options.log == "stderr" ? "" : options.log); !opened)
     return Fail(kCannotMount, opened.error());
+  if (background) KeepWarnings();  // for whoever waits at the terminal
 
   Events events;
   const auto mount = std::make_shared<OwnMount>();
@@ -145,7 +146,8 @@ int Run(const Words& words, Options options) {
     return Fail(kCannotMount, daemon.error());
   }
   if (background) {
-    if (!(*daemon)->warning().empty()) std::fprintf(stderr, "glintfs: %s\n", (*daemon)->warning().c_str());
+    for (const std::string& warning : TakeWarnings())
+      if (options.log != "stderr") std::fprintf(stderr, "glintfs: %s\n", warning.c_str());
     background->Ready();
   }
   Serve(words, events, **daemon, options, notifier);

@@ -325,7 +325,7 @@ void AddMount(Table& t) {
 
 void AddControlAndLog(Table& t) {
   t.Group("Control and log");
-  t.Add("control", "", "/run/glintfs/NAME.sock for root, else $XDG_RUNTIME_DIR/glintfs/NAME.sock", kFixed,
+  t.Add("control", "", "/run/glintfs/NAME.sock for root, else $XDG_RUNTIME_DIR/glintfs/NAME.sock, or ~/.cache/glintfs/control/NAME.sock without that", kFixed,
         Text(FIELD(control), "a path, or none"),
         "Unix socket for glintctl and the cache API, or none. NAME is made from the source.");
   t.Add("control_group", "", "none", kFixed, Text(FIELD(control_group), "a group"),

@@ -53,6 +53,7 @@ struct Options {
   Layout layout = Layout::kImages;
 
   std::string control;        // path of the socket; empty: none
+  bool control_optional = false;  // nobody named one and there is no runtime directory: without it, glintfs says so and goes on
   std::string control_group;  // group that owns the socket; empty: the daemon's
   ControlTcpOptions control_tcp;
   std::string log;            // path, "stderr" or "syslog"

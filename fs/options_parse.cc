@@ -203,20 +203,20 @@ void MakePathsAbsolute(Options& o, const Surroundings& around) {
 
 Result<void> FillDefaults(Options& o, const Surroundings& around) {
   const std::string name = o.source.empty() ? "NAME" : NameForSource(o.source);
+  const std::string caches = around.uid == 0                   ? "/var/cache"
+                             : !around.xdg_cache_home.empty() ? around.xdg_cache_home
+                             : around.home.empty()            ? ""
+                                                              : around.home + "/.cache";
   if (o.cache.directory.empty()) {
-    std::string base = "/var/cache";
-    if (around.uid != 0) {
-      base = !around.xdg_cache_home.empty() ? around.xdg_cache_home
-             : around.home.empty()          ? ""
-                                            : around.home + "/.cache";
-      if (base.empty())
-        return Error{Errc::kInvalid, "option cache: needed, as neither $XDG_CACHE_HOME nor $HOME is set and the user has no home directory"};
-    }
-    o.cache.directory = base + "/glintfs/" + name;
+    if (caches.empty())
+      return Error{Errc::kInvalid, "option cache: needed, as neither $XDG_CACHE_HOME nor $HOME is set and the user has no home directory"};
+    o.cache.directory = caches + "/glintfs/" + name;
   }
   if (o.control.empty()) {
-    const std::string base = around.uid == 0 ? "/run" : around.xdg_runtime_dir;
-    o.control = base.empty() ? "none" : base + "/glintfs/" + name + ".sock";
+    const std::string runtime = around.uid == 0 ? "/run" : around.xdg_runtime_dir;
+    o.control_optional = runtime.empty();  // after su, or from cron
+    const std::string directory = !runtime.empty() ? runtime + "/glintfs" : caches.empty() ? "" : caches + "/glintfs/control";
+    o.control = directory.empty() ? "none" : directory + "/" + name + ".sock";
   }
   if (o.log.empty()) o.log = o.foreground ? "stderr" : "syslog";
   MakePathsAbsolute(o, around);

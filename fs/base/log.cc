@@ -1,5 +1,5 @@
 // The sink is swapped whole on reopen: a shared_ptr read under a leaf std::mutex (not a glintfs::Mutex, so that it does not
-// count for the one-lock rule; it is never held across anything but the pointer copy).
+// count for the one-lock rule; it is never held across anything but the pointer copy and the keeping of a line).
 #include "fs/base/log.h"
 
 #include <fcntl.h>
@@ -11,9 +11,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "fs/base/mutex.h"
 
@@ -62,11 +64,25 @@ struct LogState {
   std::mutex mu;
   std::string path;
   std::shared_ptr<spdlog::logger> logger = MakeStderrLogger();
+  bool keeps = false;
+  std::vector<std::string> warnings;
+  size_t more = 0;  // warnings that are not kept
 };
 
 LogState& State() {
   static LogState* state = new LogState;  // never destroyed: threads may log while the process exits
   return *state;
+}
+
+void Keep(LogState& state, std::string_view line) {
+  constexpr size_t kMost = 10;
+  auto& kept = state.warnings;
+  if (std::find(kept.begin(), kept.end(), line) != kept.end()) return;
+  if (kept.size() < kMost) {
+    kept.emplace_back(line);
+  } else {
+    ++state.more;
+  }
 }
 
 Result<std::shared_ptr<spdlog::logger>> OpenSink(const std::string& path) {
@@ -97,6 +113,7 @@ void WriteLog(LogLevel level, std::string_view line) {
   {
     std::lock_guard lock(State().mu);
     logger = State().logger;
+    if (State().keeps && level == LogLevel::kWarn) Keep(State(), line);
   }
   const spdlog::string_view_t text(line.data(), line.size());
   switch (level) {
@@ -133,6 +150,19 @@ Result<void> OpenLog(const std::string& path) {
   State().path = path;
   State().logger = std::move(logger);
   return {};
+}
+
+void KeepWarnings() {
+  std::lock_guard lock(State().mu);
+  State().keeps = true;
+}
+
+std::vector<std::string> TakeWarnings() {
+  std::lock_guard lock(State().mu);
+  State().keeps = false;
+  auto warnings = std::exchange(State().warnings, {});
+  if (const size_t more = std::exchange(State().more, 0); more > 0) warnings.push_back(fmt::format("and {} more warnings, in the log", more));
+  return warnings;
 }
 
 Result<void> ReopenLog() {

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "fs/base/result.h"
 
@@ -28,6 +29,11 @@ LogLevel GetLogLevel();
 Result<void> OpenLog(const std::string& path);
 // For SIGHUP after log rotation: opens the same path again. Keeps the old one on failure.
 Result<void> ReopenLog();
+
+// From now on warnings are kept, too, as far as they are logged.
+void KeepWarnings();
+// Those kept, each one once, at most ten and a word on how many more there are; no further ones are.
+std::vector<std::string> TakeWarnings();
 
 namespace internal {
 extern std::atomic<int> log_level;

@@ -177,31 +177,91 @@ TEST_F(Startup, AsFstabMounts) {
   EXPECT_TRUE(RunCommand({"umount", dir_ / "mnt"}).ok());
 }
 
-TEST_F(Startup, AnOrdinaryUserMountsAndUnmounts) {
-  Put("disk.raw", "content");
-  std::filesystem::permissions(source_.path(), std::filesystem::perms(0755));
-  TempDir home;
-  for (const char* name : {"mnt", "cache"}) {
-    std::filesystem::create_directory(home / name);
-    ASSERT_EQ(::chown((home / name).c_str(), 65534, 65534), 0);
+// An ordinary user with a home directory.
+class StartupAsUser : public Startup {
+ protected:
+  void SetUp() override {
+    Startup::SetUp();
+    if (IsSkipped()) return;
+    Put("disk.raw", "content");
+    std::filesystem::permissions(source_.path(), std::filesystem::perms(0755));
+    for (const char* name : {"mnt", "cache"}) {
+      std::filesystem::create_directory(home_ / name);
+      ASSERT_EQ(::chown((home_ / name).c_str(), kNobody, kNobody), 0);
+    }
+    ASSERT_EQ(::chown(home_.path().c_str(), kNobody, kNobody), 0);
+    ASSERT_EQ(::stat("/dev/fuse", &fuse_), 0);
+    if ((fuse_.st_mode & 0006) != 0006) {  // udev makes it so everywhere
+      ASSERT_EQ(::chmod("/dev/fuse", 0666), 0);
+    }
   }
-  ASSERT_EQ(::chown(home.path().c_str(), 65534, 65534), 0);
-  struct stat fuse;
-  ASSERT_EQ(::stat("/dev/fuse", &fuse), 0);
-  if ((fuse.st_mode & 0006) != 0006) {  // udev makes it so everywhere
-    ASSERT_EQ(::chmod("/dev/fuse", 0666), 0);
+  void TearDown() override {
+    if (!IsSkipped()) {
+      EXPECT_TRUE(RunCommand({"fusermount3", "-u", home_ / "mnt"}, User()).ok());
+      EXPECT_TRUE(WaitFor([&] { return ProcessesWith(home_.path()).empty(); })) << "the daemon outlives its mount";
+      ::umount2((home_ / "mnt").c_str(), MNT_DETACH);
+      if ((fuse_.st_mode & 0006) != 0006) ::chmod("/dev/fuse", fuse_.st_mode & 07777);
+    }
+    Startup::TearDown();
   }
-  const ProcessOptions nobody{.environment = {"HOME=" + home.path(), "XDG_RUNTIME_DIR=" + home.path()}, .user = 65534};
-  const CommandResult mounted = RunCommand(
-      {GlintfsBinary(), source(), home / "mnt", "-o", "cache=" + home / "cache,log=" + home / "log"}, nobody);
+  ProcessOptions User() const {
+    return {.environment = {"HOME=" + home_.path(), "XDG_CACHE_HOME=", "XDG_RUNTIME_DIR=" + runtime_,
+                            "GLINTFS_RUNTIME_DIR=" + home_ / "none"},
+            .user = kNobody};
+  }
+  CommandResult MountAsUser() {
+    return RunCommand({GlintfsBinary(), source(), home_ / "mnt", "-o", "cache=" + home_ / "cache,log=" + home_ / "log"}, User());
+  }
+
+  static constexpr uid_t kNobody = 65534;
+  TempDir home_;
+  std::string runtime_ = home_.path();
+  struct stat fuse_ {};
+};
+
+TEST_F(StartupAsUser, AnOrdinaryUserMountsAndUnmounts) {
+  const CommandResult mounted = MountAsUser();
   EXPECT_EQ(mounted.status, 0) << mounted.err;
-  EXPECT_EQ(RunCommand({"cat", home / "mnt/disk.raw"}, nobody).out, "content");
-  EXPECT_THAT(ReadFile(home / "log"), ::testing::HasSubstr("passthrough off"));
-  EXPECT_FALSE(RunCommand({"cat", home / "mnt/disk.raw"}).ok()) << "root is another user, and allow_other is off";
-  EXPECT_TRUE(RunCommand({"fusermount3", "-u", home / "mnt"}, nobody).ok());
-  EXPECT_TRUE(WaitFor([&] { return ProcessesWith(home.path()).empty(); })) << "the daemon outlives its mount";
-  ::umount2((home / "mnt").c_str(), MNT_DETACH);
-  if ((fuse.st_mode & 0006) != 0006) ::chmod("/dev/fuse", fuse.st_mode & 07777);
+  EXPECT_EQ(RunCommand({"cat", home_ / "mnt/disk.raw"}, User()).out, "content");
+  EXPECT_THAT(ReadFile(home_ / "log"), ::testing::HasSubstr("passthrough off"));
+  EXPECT_FALSE(RunCommand({"cat", home_ / "mnt/disk.raw"}).ok()) << "root is another user, and allow_other is off";
+}
+
+TEST_F(StartupAsUser, WithoutARuntimeDirectoryTheControlSocketIsInTheHomeDirectory) {
+  runtime_.clear();
+  const CommandResult mounted = MountAsUser();
+  EXPECT_EQ(mounted.status, 0);
+  EXPECT_EQ(mounted.err, "");
+  const CommandResult status = RunCommand({GlintctlBinary(), "status"}, User());
+  EXPECT_TRUE(status.ok()) << status.err;
+  EXPECT_THAT(status.out, HasSubstr(home_ / "mnt"));
+  struct stat info;
+  ASSERT_EQ(::stat((home_ / ".cache/glintfs/control").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 07777, 0700u) << "the group of the user may be that of all users";
+}
+
+TEST_F(StartupAsUser, WithoutAControlSocketItMountsAndSaysSo) {
+  runtime_.clear();
+  WriteFile(home_ / ".cache", "no directory");
+  const CommandResult mounted = MountAsUser();
+  EXPECT_EQ(mounted.status, 0);
+  for (const std::string& text : {mounted.err, ReadFile(home_ / "log")}) {
+    EXPECT_THAT(text, HasSubstr("no control socket"));
+    EXPECT_THAT(text, HasSubstr("-o control=PATH"));
+  }
+  EXPECT_EQ(std::count(mounted.err.begin(), mounted.err.end(), '\n'), 1) << mounted.err;
+  EXPECT_EQ(RunCommand({"cat", home_ / "mnt/disk.raw"}, User()).out, "content");
+}
+
+TEST_F(Startup, WarningsShowAtTheTerminalToo) {
+  WriteFile(dir_ / "token", "0123456789abcdef0123456789abcdef\n");
+  std::filesystem::permissions(dir_ / "token", std::filesystem::perms(0644));
+  Put("disk.raw", "content");
+  auto nginx = Nginx::Start(source_.path());
+  const CommandResult result = Mount(nginx->url(), "token_file=" + dir_ / "token");
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.err, "glintfs: token_file=" + dir_ / "token" + " can be read by every user of this machine: chmod 600 it\n");
+  EXPECT_THAT(ReadFile(dir_ / "log"), HasSubstr("can be read by every user"));
 }
 
 }  // namespace

@@ -106,7 +106,13 @@ TEST(Options, PathsForRootAndForUsers) {
   xdg.xdg_cache_home = "/big";
   xdg.xdg_runtime_dir = "";
   EXPECT_EQ(ParseOk("defaults", xdg).cache.directory, "/big/glintfs/" + name);
-  EXPECT_EQ(ParseOk("defaults", xdg).control, "");
+  EXPECT_EQ(ParseOk("defaults", xdg).control, "/big/glintfs/control/" + name + ".sock");
+  EXPECT_TRUE(ParseOk("defaults", xdg).control_optional);
+  EXPECT_FALSE(user.control_optional);
+  EXPECT_FALSE(ParseOk("control=none", xdg).control_optional);
+  xdg.xdg_cache_home = xdg.home = "";
+  EXPECT_EQ(ParseOk("cache=/big", xdg).control, "");
+  EXPECT_TRUE(ParseOk("cache=/big", xdg).control_optional);
 }
 
 TEST(Options, WithoutTheVariableTheHomeDirectoryIsTheOneOfTheUser) {
