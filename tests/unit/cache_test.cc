@@ -629,7 +629,9 @@ TEST_F(CacheTest, TakingTheRunningImageOffTheQueueStopsIt) {
 
 // Fetching all of it again would end the same.
 TEST_F(CacheTest, WhatHasAWrongChecksumLeavesTheQueue) {
-  FakeImage image{.size = kMiB, .checksum = Checksum{"sha256", std::string(64, '0')}};
+  FakeImage image;
+  image.size = kMiB;
+  image.checksum = Checksum{"sha256", std::string(64, '0')};
   backend_.Put("a", image);
   Open();
   std::atomic<int> told{0};
