@@ -17,8 +17,10 @@ namespace glintfs {
 std::string_view EventKindName(ServiceEvent::Kind kind) {
   switch (kind) {
     case ServiceEvent::Kind::kQueued: return "queued";
+    case ServiceEvent::Kind::kCancelled: return "cancelled";
     case ServiceEvent::Kind::kFilled: return "filled";
     case ServiceEvent::Kind::kVerified: return "verified";
+    case ServiceEvent::Kind::kDamaged: return "damaged";
     case ServiceEvent::Kind::kRepaired: return "repaired";
     case ServiceEvent::Kind::kInvalid: return "invalid";
     case ServiceEvent::Kind::kEvicted: return "evicted";

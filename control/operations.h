@@ -14,9 +14,11 @@ namespace glintfs {
 struct ServiceEvent {
   enum class Kind {
     kQueued,       // asked to be cached
+    kCancelled,    // taken off the queue on request, or its fill stopped
     kFilled,       // complete now
     kVerified,     // matches the checksum of the source
-    kRepaired,     // a bad chunk was found; it is fetched again
+    kDamaged,      // a bad chunk was found on disk; it is to be fetched again
+    kRepaired,     // what was found bad has been fetched again
     kInvalid,      // superseded, gone, or a wrong checksum
     kEvicted,      // removed; text has the reason
     kError,        // a fill or a fetch failed

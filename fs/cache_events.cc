@@ -9,6 +9,7 @@ namespace {
 std::optional<ServiceEvent::Kind> KindOf(Cache::Event event) {
   switch (event) {
     case Cache::Event::kQueued: return ServiceEvent::Kind::kQueued;
+    case Cache::Event::kCancelled: return ServiceEvent::Kind::kCancelled;
     case Cache::Event::kCompleted: return ServiceEvent::Kind::kFilled;
     case Cache::Event::kVerified: return ServiceEvent::Kind::kVerified;
     case Cache::Event::kSealed:
@@ -16,7 +17,8 @@ std::optional<ServiceEvent::Kind> KindOf(Cache::Event event) {
     case Cache::Event::kCannotAsk: return std::nullopt;
     case Cache::Event::kInvalidated: return ServiceEvent::Kind::kInvalid;
     case Cache::Event::kRemoved: return ServiceEvent::Kind::kEvicted;
-    case Cache::Event::kDamaged: return ServiceEvent::Kind::kRepaired;
+    case Cache::Event::kDamaged: return ServiceEvent::Kind::kDamaged;
+    case Cache::Event::kRepaired: return ServiceEvent::Kind::kRepaired;
     case Cache::Event::kFailed: return ServiceEvent::Kind::kError;
   }
   return std::nullopt;

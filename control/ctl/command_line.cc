@@ -115,7 +115,7 @@ void AddWatching(CLI::App& app, CtlOptions& options) {
   events->add_flag("--since-start", options.since_start, "Begin with the oldest event that is kept");
   events->add_option("-n,--lines", options.tail, "Begin with so many events. Default: 10, with --no-follow all")->type_name("COUNT");
   OneOf(events->add_option("--type", options.types,
-                     "Only queued, filled, verified, repaired, invalid, evicted, error, source-away, source-back, settings; several with commas")
+                     "Only queued, cancelled, filled, verified, damaged, repaired, invalid, evicted, error, source-away, source-back, settings; several with commas")
       ->delimiter(',')
       ->type_name("TYPE"));
 }
@@ -238,7 +238,7 @@ std::vector<std::string> ValuesOf(const std::string& option) {
   if (option == "sort") return {"name", "size", "disk", "hits", "read"};
   if (option == "state") return {"absent", "partial", "complete", "verified", "invalid", "pinned", "open", "filling"};
   if (option == "type")
-    return {"queued", "filled", "verified", "repaired", "invalid", "evicted", "error", "source-away", "source-back", "settings"};
+    return {"queued", "cancelled", "filled", "verified", "damaged", "repaired", "invalid", "evicted", "error", "source-away", "source-back", "settings"};
   return {};
 }
 

@@ -30,8 +30,8 @@ constexpr size_t kDefaultTail = 10;
 
 Color ColorOf(const std::string& event) {
   if (event == "error" || event == "invalid" || event == "source-away") return Color::kRed;
-  if (event == "repaired" || event == "evicted") return Color::kYellow;
-  if (event == "filled" || event == "verified" || event == "source-back") return Color::kGreen;
+  if (event == "damaged" || event == "evicted") return Color::kYellow;
+  if (event == "filled" || event == "verified" || event == "repaired" || event == "source-back") return Color::kGreen;
   return Color::kDim;
 }
 

@@ -151,12 +151,14 @@ class Cache {
   // What a handler is told of; `text` is one line for people, `bytes` what it is about, where that means anything.
   enum class Event {
     kQueued,       // asked to be cached
+    kCancelled,    // taken off the queue on request, or its fill stopped; text: which
     kCompleted,    // bytes: its size
     kVerified,     // likewise
     kSealed,
     kInvalidated,  // text: why
     kRemoved,      // text: RemovalName; bytes: disk bytes freed
-    kDamaged,      // a chunk on disk was found bad; it is fetched again. Once for all that are found in a short time
+    kDamaged,      // a chunk on disk was found bad; it is to be fetched again. Once for all that are found until kRepaired
+    kRepaired,     // all that was found bad has been fetched again, and is good and on disk
     kChunkDropped, // the same, for each chunk: what others keep of its content is not to be trusted
     kFailed,       // a fetch or a fill failed; text: why
     kCannotAsk,    // the source could not be asked, after all retries, for whatever the cache wants of it; text: why

@@ -9,12 +9,13 @@
 namespace glintfs {
 namespace {
 constexpr Nanos kAbortPatience = std::chrono::seconds(10);
+constexpr const char* kOffTheQueue = "taken off the queue";
 }
 
 // ---------------------------------------------------------------------------------------------------- removing
 
 // What makes room is no news.
-static void LogRemoval(const std::string& name, Removal why) {
+static void LogRemoval(const std::string& name, Removal why, bool at_once) {
   switch (why) {
     case Removal::kRoom:
     case Removal::kLimit:
@@ -23,7 +24,7 @@ static void LogRemoval(const std::string& name, Removal why) {
     case Removal::kStalled: LogInfo("{}: removed: it is partial and had no progress for stall_time", name); break;
     case Removal::kSuperseded: LogInfo("{}: removed: superseded", name); break;
     case Removal::kInvalid: LogInfo("{}: removed: failed its checksum", name); break;
-    case Removal::kDamaged: LogWarn("{}: removed: a part of it on disk is bad; it is fetched anew when it is read", name); break;
+    case Removal::kDamaged: LogWarn("{}: removed: a part of it on disk is bad; it is fetched anew {}", name, at_once ? "now" : "when it is read"); break;
     case Removal::kLost:
       LogWarn("{}: its data file is gone or has another size (a crash while it was being removed leaves that); it is fetched anew "
               "when it is read", name);
@@ -44,6 +45,11 @@ PruneResult CacheImpl::RemoveImages(const std::vector<RowId>& rows, Removal reas
       gone = entry->row;
       table_.Remove(row);
       damaged_.erase(row);
+      bad_chunks_.erase(row);
+      if (reason == Removal::kDamaged)
+        replaced_.insert(RowKey(gone.info.id));
+      else
+        replaced_.erase(RowKey(gone.info.id));
     }
     changed_.NotifyAll();
     const uint64_t bytes = budget_.BytesOf(row);
@@ -58,9 +64,10 @@ PruneResult CacheImpl::RemoveImages(const std::vector<RowId>& rows, Removal reas
     const Removal why = reason == Removal::kInvalid && gone.superseded ? Removal::kSuperseded : reason;
     ++counters_.removed[static_cast<size_t>(why)];
     counters_.removed_bytes[static_cast<size_t>(why)] += bytes;
-    LogRemoval(gone.info.id.name, why);
     const bool scrubbed = scrubber_ != nullptr && scrubber_->OnRemoved(gone.info.id);
-    if (scrubbed && why == Removal::kDamaged && !gone.superseded) fetch_anew.push_back(gone.info);
+    const bool at_once = scrubbed && why == Removal::kDamaged && !gone.superseded;
+    LogRemoval(gone.info.id.name, why, at_once);
+    if (at_once) fetch_anew.push_back(gone.info);
     Announce(Event::kRemoved, gone.info, {std::string(RemovalName(why)), bytes});
   }
   const std::vector<RowId> removed = batch.remove_images;
@@ -251,8 +258,19 @@ Result<void> CacheImpl::Enqueue(const ImageInfo& info, bool now) {
   return {};
 }
 
+Result<void> CacheImpl::Dequeue(std::string_view name) {
+  GLINTFS_TRY(queue_->Remove(name));
+  Announce(Event::kCancelled, NamedOnly(name), {kOffTheQueue, 0});
+  return {};
+}
+
+void CacheImpl::ClearQueue() {
+  for (const std::string& name : queue_->Clear()) Announce(Event::kCancelled, NamedOnly(name), {kOffTheQueue, 0});
+}
+
 Result<void> CacheImpl::CancelFill(std::string_view name) {
-  bool found = static_cast<bool>(queue_->Remove(name, true));
+  const bool queued = static_cast<bool>(queue_->Remove(name, true));
+  bool found = queued;
   std::vector<std::shared_ptr<CachedImage>> images;
   {
     MutexLock lock(mu_);
@@ -270,6 +288,7 @@ Result<void> CacheImpl::CancelFill(std::string_view name) {
     if (found) image->HoldFills();
   }
   if (!found) return Error{Errc::kNotFound, fmt::format("{} is neither queued nor being filled", name)};
+  Announce(Event::kCancelled, NamedOnly(name), {queued ? kOffTheQueue : "its fill in the background was stopped", 0});
   return {};
 }
 

@@ -238,9 +238,12 @@ std::optional<Checksum> CacheImpl::FindChecksum(CachedImage& image, std::stop_to
 
 void CacheImpl::VerifyPassed(CachedImage& image) {
   ++counters_.checksum_ok;
+  bool tell = true;  // not before it is told that it is there: the next checkpoint does both then
   {
     MutexLock lock(mu_);
     if (Entry* entry = table_.Find(image.row())) {
+      tell = entry->announced || entry->complete_at_start;
+      entry->verified_untold = !tell;
       entry->row.verdict = Verdict::kVerified;
       entry->row.error.clear();
       entry->changed = true;
@@ -249,7 +252,7 @@ void CacheImpl::VerifyPassed(CachedImage& image) {
   }
   janitor_wake_.NotifyAll();
   LogInfo("{}: verified against the source's checksum", image.info().id.name);
-  Announce(Event::kVerified, image.info(), {"", image.info().size});
+  if (tell) Announce(Event::kVerified, image.info(), {"", image.info().size});
   AnnounceSealed(image.row());
 }
 

@@ -10,6 +10,7 @@
 //   janitor.cc      the clock-driven part: checkpoints, limits, cleaning, retries
 #pragma once
 
+#include <set>
 #include <unordered_set>
 
 #include "fs/base/mutex.h"
@@ -70,8 +71,8 @@ class CacheImpl final : public Cache, public ImageHost {
   Result<void> Enqueue(const ImageInfo& info, bool now) override;
   Result<void> CancelFill(std::string_view name) override;
   CacheActivity Activity() override;
-  Result<void> Dequeue(std::string_view name) override { return queue_->Remove(name); }
-  void ClearQueue() override { queue_->Clear(); }
+  Result<void> Dequeue(std::string_view name) override;
+  void ClearQueue() override;
   std::vector<QueueEntry> Queue() override { return queue_->List(); }
   CacheStats Stats() override;
   CacheLimits Limits() override;
@@ -102,7 +103,7 @@ class CacheImpl final : public Cache, public ImageHost {
   void OnFillEnded(CachedImage& image, std::optional<Error> error) override;
   void OnFetchFailed(CachedImage& image, const Error& error) override;
   void OnStale(CachedImage& image) override;
-  void OnDropped(RowId row) override;
+  void OnDropped(RowId row, uint64_t chunk) override;
   void OnDestroyed(RowId row) override;
 
  private:
@@ -146,6 +147,7 @@ class CacheImpl final : public Cache, public ImageHost {
   bool MarkDamaged(RowId row);
   void Replace(RowId row);
   void RemoveDamaged();
+  void TellRepaired(CachedImage& image, bool completed);
 
   // Removing (cache_admin.cc). REQUIRES: the rows were chosen as victims of the budget.
   PruneResult RemoveImages(const std::vector<RowId>& rows, Removal reason);
@@ -204,6 +206,8 @@ class CacheImpl final : public Cache, public ImageHost {
   Nanos first_dirty_at_ GUARDED_BY(mu_){0};  // when dirty_ ceased to be empty; real time
   std::unordered_map<RowId, Retry> retries_ GUARDED_BY(mu_);
   std::unordered_set<RowId> damaged_ GUARDED_BY(mu_);  // to be removed once they are not in use
+  std::unordered_map<RowId, std::set<uint64_t>> bad_chunks_ GUARDED_BY(mu_);  // found, told, and not back yet
+  std::unordered_set<std::string> replaced_ GUARDED_BY(mu_);  // keys of images removed as damaged and not complete again yet
   std::string storage_error_ GUARDED_BY(mu_);
   Nanos storage_retry_at_ GUARDED_BY(mu_){0};
   EventHandler event_handler_ GUARDED_BY(mu_);

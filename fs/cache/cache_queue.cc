@@ -98,8 +98,11 @@ Result<void> CacheQueue::Remove(std::string_view name, bool end_fill) {
   return callbacks_.store(std::move(batch));
 }
 
-void CacheQueue::Clear() {
-  for (const QueueEntry& entry : List()) (void)Remove(entry.name);
+std::vector<std::string> CacheQueue::Clear() {
+  std::vector<std::string> removed;
+  for (const QueueEntry& entry : List())
+    if (Remove(entry.name)) removed.push_back(entry.name);
+  return removed;
 }
 
 bool CacheQueue::Contains(std::string_view name) {

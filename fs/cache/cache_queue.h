@@ -47,7 +47,7 @@ class CacheQueue {
   Result<void> Add(const std::string& name, uint64_t size, bool now = false);
   // `end_fill`: its fill ends even if somebody has the image open.
   Result<void> Remove(std::string_view name, bool end_fill = false);
-  void Clear();
+  std::vector<std::string> Clear();  // what was in it
   bool Contains(std::string_view name);
   std::vector<QueueEntry> List();
 

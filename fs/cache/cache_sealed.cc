@@ -116,21 +116,47 @@ bool CacheImpl::MarkDamaged(RowId row) {
   return !std::exchange(entry->damaged, true);
 }
 
-// One event for people for all that is found bad of an image before the next checkpoint.
-void CacheImpl::OnDropped(RowId row) {
-  const bool news = MarkDamaged(row);
+// One event for people for all that is found bad of an image until all of it is back.
+void CacheImpl::OnDropped(RowId row, uint64_t chunk) {
+  (void)MarkDamaged(row);
   ImageInfo info;
-  bool passed_through;
+  bool passed_through, news;
   {
     MutexLock lock(mu_);
     const Entry* entry = table_.Find(row);
     if (entry == nullptr) return;
     info = entry->row.info;
     passed_through = entry->passed_through;
+    std::set<uint64_t>& bad = bad_chunks_[row];
+    news = bad.empty();
+    bad.insert(chunk);
   }
   if (passed_through && !scrubber_->Owns(info.id)) Replace(row);
   Announce(Event::kChunkDropped, info);
-  if (news) Announce(Event::kDamaged, info, {"a part of it on disk is bad; it is fetched again", 0});
+  if (news) Announce(Event::kDamaged, info, {"a part of it on disk is bad; it is to be fetched again", 0});
+}
+
+// From the janitor, after a checkpoint of the image.
+void CacheImpl::TellRepaired(CachedImage& image, bool completed) {
+  std::vector<uint64_t> back;
+  bool repaired;
+  {
+    MutexLock lock(mu_);
+    repaired = completed && replaced_.erase(RowKey(image.info().id)) > 0;
+    if (const auto it = bad_chunks_.find(image.row()); it != bad_chunks_.end()) back.assign(it->second.begin(), it->second.end());
+  }
+  if (!back.empty()) {
+    std::erase_if(back, [&image](uint64_t chunk) { return !image.IsPresent(chunk); });
+    MutexLock lock(mu_);
+    if (const auto it = bad_chunks_.find(image.row()); it != bad_chunks_.end()) {
+      for (const uint64_t chunk : back) it->second.erase(chunk);
+      if (it->second.empty()) {
+        bad_chunks_.erase(it);
+        repaired = true;
+      }
+    }
+  }
+  if (repaired) Announce(Event::kRepaired, image.info(), {"what was bad of it on disk has been fetched again", 0});
 }
 
 void CacheImpl::Replace(RowId row) {

@@ -218,7 +218,10 @@ void CacheImpl::LoadRows(IndexContent content) {
         table_.Remove(old);
       }
       order.push_back(row.row);
-      table_.Add(std::move(row)).stored = true;
+      const bool complete = row.chunks_present == ChunksOf(row.info.size);
+      Entry& entry = table_.Add(std::move(row));
+      entry.stored = true;
+      entry.complete_at_start = complete;
     }
     for (const RowId row : order)
       if (const Entry* entry = table_.Find(row))

@@ -38,10 +38,10 @@ CachedImage::Check CachedImage::CheckChunk(uint64_t chunk, std::vector<std::byte
   }
   if (dropped) {
     host_.counters().bad_chunks.fetch_add(1, std::memory_order_relaxed);
-    LogWarn("{}: chunk {} on disk {}; it is dropped and will be fetched again", info_.id.name, chunk,
+    LogWarn("{}: chunk {} on disk {}; it is dropped and is to be fetched again", info_.id.name, chunk,
             read ? "does not match its hash" : "cannot be read (" + read.error().message + ")");
   }
-  if (dropped) host_.OnDropped(row_);
+  if (dropped) host_.OnDropped(row_, chunk);
   if (report) host_.OnDirty(shared_from_this());
   return good ? Check::kGood : Check::kBad;
 }

@@ -65,7 +65,7 @@ class ImageHost {
   virtual void OnFillEnded(CachedImage& image, std::optional<Error> error) = 0;
   virtual void OnFetchFailed(CachedImage& image, const Error& error) = 0;  // of a fetch that is no fill's
   virtual void OnStale(CachedImage& image) = 0;                       // the source has another version
-  virtual void OnDropped(RowId row) = 0;                              // a chunk that was present turned out bad
+  virtual void OnDropped(RowId row, uint64_t chunk) = 0;              // a chunk that was present turned out bad
   virtual void OnDestroyed(RowId row) = 0;                            // from ~CachedImage
 };
 

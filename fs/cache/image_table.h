@@ -27,6 +27,8 @@ struct Entry {
   bool stored = false;              // the index has a row for it
   bool changed = false;             // use, verdict … differ from the index
   bool announced = false;           // its completion was told
+  bool complete_at_start = false;   // there was nothing to tell
+  bool verified_untold = false;     // to be told with its completion
 
   // See cache_sealed.cc.
   int sealed_opens = 0;                // handles that read past this process

@@ -139,7 +139,7 @@ Result<void> CacheImpl::CheckpointNow() {
       entry->row.disk_bytes = disk_bytes[i];
       if (!entry->passed_through) entry->damaged = false;  // chunks_present tells it now
       if (items[i].dirty.dropped) {
-        entry->announced = entry->seal_announced = false;
+        entry->announced = entry->seal_announced = entry->complete_at_start = entry->verified_untold = false;
         if (entry->row.verdict == Verdict::kVerified) entry->row.verdict = Verdict::kPending;
       }
       entry->changed = false;
@@ -175,17 +175,26 @@ void CacheImpl::NoteCheckpointed(const std::shared_ptr<CachedImage>& image) {
     if (entry == nullptr) return;
     entry->stored = true;
     completed = entry->row.chunks_present == image->chunks() && !entry->announced;
-    if (completed) entry->announced = true;
     verify = entry->row.verdict == Verdict::kUnknown || entry->row.verdict == Verdict::kPending;
     recheck = completed && entry->row.suspect;
   }
   AnnounceSealed(image->row());
-  if (!completed) return;
+  if (!completed) return TellRepaired(*image, false);
   scrubber_->OnCompleted(image->info().id);
   if (verify) verifier_->Consider(image);  // keeps it until the verdict, though nobody else may use it any more
   if (recheck) verifier_->Recheck(image);
   LogInfo("{}: complete ({})", image->info().id.name, FormatSize(image->info().size));
   Announce(Event::kCompleted, image->info(), {"", image->info().size});
+  bool verified = false;
+  {
+    MutexLock lock(mu_);
+    if (Entry* entry = table_.Find(image->row())) {
+      entry->announced = true;  // not before it was told: see VerifyPassed. The janitor alone comes here
+      verified = std::exchange(entry->verified_untold, false);
+    }
+  }
+  if (verified) Announce(Event::kVerified, image->info(), {"", image->info().size});
+  TellRepaired(*image, true);
 }
 
 void CacheImpl::UpdateHeadroom() {

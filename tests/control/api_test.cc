@@ -104,7 +104,7 @@ TEST_F(AdminApiTest, ANameThatIsNotUtf8) {
 
 TEST_F(AdminApiTest, Queue) {
   service_.AddImage(MakeImage("now.img", 1000, ImageState::kPartial, 250));
-  QueueEntry running, failed;
+  QueueEntry running, failed, waiting;
   running.name = "now.img";
   running.running = true;
   running.added = std::chrono::seconds(1'700'000'000);
@@ -113,12 +113,17 @@ TEST_F(AdminApiTest, Queue) {
   failed.next_try = std::chrono::seconds(1'700'000'100);
   failed.error = "timed out";
   service_.AddQueued(running);
+  waiting.name = "later.img";
+  waiting.size = 4096;
   service_.AddQueued(failed);
+  service_.AddQueued(waiting);
   EXPECT_EQ(Json(Ask("GET", "/v1/queue")), nlohmann::json::parse(R"({"queue": [
     {"name": "now.img", "href": "/v1/images/now.img", "added": 1700000000.0, "attempts": 0, "next_try": null, "error": "",
      "running": true, "size": 1000, "cached_bytes": 250, "fill_rate": 0.0},
     {"name": "bad.img", "href": "/v1/images/bad.img", "added": null, "attempts": 3, "next_try": 1700000100.0,
-     "error": "timed out", "running": false, "size": null, "cached_bytes": null, "fill_rate": null}]})"));
+     "error": "timed out", "running": false, "size": null, "cached_bytes": null, "fill_rate": null},
+    {"name": "later.img", "href": "/v1/images/later.img", "added": null, "attempts": 0, "next_try": null, "error": "",
+     "running": false, "size": 4096, "cached_bytes": 0, "fill_rate": null}]})"));
 }
 
 TEST_F(AdminApiTest, Pins) {

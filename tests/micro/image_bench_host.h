@@ -92,7 +92,7 @@ class Host final : public ImageHost {
   void OnFillEnded(CachedImage&, std::optional<Error>) override {}
   void OnFetchFailed(CachedImage&, const Error&) override {}
   void OnStale(CachedImage&) override {}
-  void OnDropped(RowId) override {}
+  void OnDropped(RowId, uint64_t) override {}
   void OnDestroyed(RowId) override {}
 
  private:

@@ -133,6 +133,18 @@ TEST_F(ServiceTest, AFillOnRequestIsCancelled) {
   EXPECT_EQ(service_->CancelFill("a").error().code, Errc::kNotFound);
 }
 
+TEST_F(ServiceTest, WhatIsTakenOffTheQueueIsTold) {
+  for (const char* name : {"a", "b", "c", "d"}) {
+    backend_.Put(name, kMiB);
+    backend_.Hang(Call::kFetch, name);
+    ASSERT_TRUE(service_->QueueImage(name, false));
+  }
+  ASSERT_TRUE(service_->CancelFill("b"));
+  ASSERT_TRUE(service_->Evict("c"));
+  service_->ClearQueue();
+  for (const char* name : {"a", "b", "c", "d"}) EXPECT_EQ(Told(name), (std::vector<std::string>{"queued", "cancelled"})) << name;
+}
+
 TEST_F(ServiceTest, AFillOfAReaderIsCancelledUntilTheNextOpen) {
   backend_.Put("a", 64 * kMiB);
   backend_.SetBytesPerSecond(16 * kMiB);

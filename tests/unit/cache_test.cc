@@ -6,6 +6,7 @@
 #include <openssl/evp.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 
@@ -569,6 +570,29 @@ TEST_F(CacheTest, AWrongChecksumQuarantinesTheImage) {
   ASSERT_TRUE(cache_->Checkpoint());
   EXPECT_TRUE(WaitFor([&] { cache_->Clean(); return cache_->Stats().invalid_removed == 1; }));
   EXPECT_TRUE(cache_->OpenImage(backend_.Info("a"))) << "after the clean it is fetched anew";
+}
+
+// Read on demand, so that no end of a fill has a checkpoint made before the verdict.
+TEST_F(CacheTest, FilledIsToldBeforeVerified) {
+  options_.fill = FillMode::kDemand;
+  FakeImage image{.size = kMiB};
+  backend_.Put("a", image);
+  image.checksum = Checksum{"sha256", Sha256(backend_.Expected("a", 0, kMiB))};
+  backend_.Put("a", image);
+  Open();
+  std::atomic<int> filled{0}, verified{0}, early{0};
+  cache_->SetEventHandler([&](Cache::Event event, const ImageInfo&, const Cache::EventDetail&) {
+    if (event == Cache::Event::kCompleted) ++filled;
+    if (event == Cache::Event::kVerified) {
+      ++verified;
+      if (filled == 0) ++early;
+    }
+  });
+  ExpectRead(*Image("a"), 0, kMiB);
+  EXPECT_TRUE(WaitFor([&] { return verified == 1; }));
+  EXPECT_EQ(early, 0);
+  EXPECT_EQ(filled, 1);
+  cache_->SetEventHandler(nullptr);
 }
 
 // ---- the queue

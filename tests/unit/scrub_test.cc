@@ -140,6 +140,47 @@ TEST_F(ScrubTest, ABadChunkIsFetchedAgainAndNothingElse) {
   EXPECT_TRUE(WaitScrub("a", State::kGood));
 }
 
+TEST_F(ScrubTest, DamageIsToldWhenItIsFoundAndItsRepairWhenItIsBack) {
+  Open();
+  backend_.Put("a", 2 * kMiB);
+  Cache("a");
+  std::atomic<int> damaged{0}, repaired{0};
+  cache_->SetEventHandler([&](glintfs::Cache::Event event, const ImageInfo&, const glintfs::Cache::EventDetail&) {
+    damaged += event == glintfs::Cache::Event::kDamaged ? 1 : 0;
+    repaired += event == glintfs::Cache::Event::kRepaired ? 1 : 0;
+  });
+  Damage(100);
+  Damage(5 * kChunk);
+  backend_.FailAll({Errc::kUnavailable, "down"});
+  ASSERT_TRUE(cache_->Scrub("a"));
+  ASSERT_TRUE(WaitScrub("a", State::kFailed));
+  ASSERT_TRUE(cache_->Checkpoint());
+  EXPECT_EQ(damaged, 1) << "once for all of it";
+  EXPECT_EQ(repaired, 0) << "nothing is repaired yet";
+  backend_.Heal();
+  ASSERT_TRUE(WaitScrub("a", State::kRepaired)) << Scrub("a").error;
+  EXPECT_TRUE(WaitFor([&] { return repaired == 1; }));
+  EXPECT_EQ(damaged, 1);
+  cache_->SetEventHandler(nullptr);
+}
+
+TEST_F(ScrubTest, TheRepairOfWhatIsReplacedIsTold) {
+  Open(FillMode::kDemand);
+  backend_.Put("a", 2 * kMiB);
+  Cache("a");
+  ASSERT_TRUE(WaitFor([&] { return SealedRow("a").has_value(); }));
+  ASSERT_TRUE(cache_->OpenSealed(*SealedRow("a")));
+  std::atomic<int> repaired{0};
+  cache_->SetEventHandler([&](glintfs::Cache::Event event, const ImageInfo&, const glintfs::Cache::EventDetail&) {
+    repaired += event == glintfs::Cache::Event::kRepaired ? 1 : 0;
+  });
+  Damage(100);
+  ASSERT_TRUE(cache_->Scrub("a"));
+  ASSERT_TRUE(WaitScrub("a", State::kRepaired)) << Scrub("a").error;
+  EXPECT_TRUE(WaitFor([&] { return repaired == 1; }));
+  cache_->SetEventHandler(nullptr);
+}
+
 TEST_F(ScrubTest, APartialImageStaysPartial) {
   Open(FillMode::kDemand);
   backend_.Put("a", 16 * kMiB);
