@@ -89,8 +89,12 @@ json IsoTime(Nanos time) {
   return text;
 }
 
-json ImageJson(const ImageInfo& image, const std::string& name) {
+// The checksum that this very version of it was compared with, as Glance names it: MD5 has a place of its own.
+json ImageJson(Service& service, const ImageInfo& image, const std::string& name) {
   const std::string self = "/v2/images/" + PercentEncode(image.id.name);
+  const auto cached = service.Image(image.id.name);
+  const bool known = cached && cached->info.id == image.id && cached->checksum && cached->state != ImageState::kInvalid;
+  const bool md5 = known && cached->checksum->algorithm == "md5";
   return {{"id", image.id.name},
           {"name", name},
           {"status", "active"},
@@ -99,9 +103,9 @@ json ImageJson(const ImageInfo& image, const std::string& name) {
           {"virtual_size", nullptr},
           {"container_format", "bare"},
           {"disk_format", "raw"},
-          {"checksum", nullptr},
-          {"os_hash_algo", nullptr},
-          {"os_hash_value", nullptr},
+          {"checksum", md5 ? json(cached->checksum->hex) : json(nullptr)},
+          {"os_hash_algo", known && !md5 ? json(cached->checksum->algorithm) : json(nullptr)},
+          {"os_hash_value", known && !md5 ? json(cached->checksum->hex) : json(nullptr)},
           {"owner", nullptr},
           {"created_at", IsoTime(image.mtime)},
           {"updated_at", IsoTime(image.mtime)},
@@ -119,7 +123,7 @@ HttpResponse Image(Service& service, const std::string& name) {
   const Error missing{Errc::kNotFound, "No image found with ID " + name};
   if (!IsValidName(name)) return ErrorResponse(missing);
   const auto image = service.FindImage(name);
-  if (image) return JsonResponse(200, ImageJson(*image, image->id.name));
+  if (image) return JsonResponse(200, ImageJson(service, *image, image->id.name));
   // A directory is no image, and Glance has no other word for it. Clients go on to ask by name after a 404 only.
   return ErrorResponse(image.error().code == Errc::kIsDirectory ? missing : image.error());
 }
@@ -205,7 +209,7 @@ HttpResponse Images(Service& service, const HttpRequest& request) {
   }
   const auto end = begin + static_cast<ptrdiff_t>(std::min<size_t>(*limit, static_cast<size_t>(found->end() - begin)));
   json images = json::array();
-  for (auto it = begin; it != end; ++it) images.push_back(ImageJson(it->image, it->name));
+  for (auto it = begin; it != end; ++it) images.push_back(ImageJson(service, it->image, it->name));
   json answer = {{"images", std::move(images)}, {"first", PageLink(request, "")}, {"schema", "/v2/schemas/images"}};
   if (end != found->end() && end != begin) answer["next"] = PageLink(request, (end - 1)->image.id.name);
   return JsonResponse(200, answer);

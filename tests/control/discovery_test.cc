@@ -67,6 +67,20 @@ TEST_F(DiscoveryTest, SchemasOfGlanceAndNoOthers) {
   EXPECT_EQ(Ask("PUT", "/v2/schemas/image").status, 405);
 }
 
+TEST_F(DiscoveryTest, ChecksumsOfWhatIsCached) {
+  ImageStatus sha = MakeImage("sha.img", 1000, ImageState::kVerified, 1000), md5 = MakeImage("md5.img", 1000, ImageState::kVerified, 1000);
+  sha.checksum = Checksum{"sha256", "abcd"};
+  md5.checksum = Checksum{"md5", "1234"};
+  service_.AddImage(sha);
+  service_.AddImage(md5);
+  const json one = Json(Ask("GET", "/v2/images/sha.img")), other = Json(Ask("GET", "/v2/images/md5.img"));
+  EXPECT_EQ(one["os_hash_algo"], "sha256");
+  EXPECT_EQ(one["os_hash_value"], "abcd");
+  EXPECT_EQ(one["checksum"], nullptr);
+  EXPECT_EQ(other["checksum"], "1234");
+  EXPECT_EQ(other["os_hash_algo"], nullptr);
+}
+
 TEST_F(DiscoveryTest, AnImageOfTheSourceCachedOrNot) {
   const RawReply reply = Ask("GET", "/v2/images/a.img");
   EXPECT_EQ(reply.status, 200);
