@@ -23,9 +23,11 @@ class Timed {
   }
   template <typename T>
   Result<T> Judge(Result<T> result) {
-    // That there is no such name is an answer: of every look for a file of checksums, say.
-    const bool answer = !result && result.error().code == Errc::kNotFound &&
-                        (operation_ == Operation::kStat || operation_ == Operation::kList);
+    // That there is no such name is an answer: of every look for a file of checksums, say. So is that it is of another kind.
+    const bool about_names = operation_ == Operation::kStat || operation_ == Operation::kList;
+    const bool answer = !result && about_names &&
+                        (result.error().code == Errc::kNotFound || result.error().code == Errc::kNotDirectory ||
+                         result.error().code == Errc::kIsDirectory);
     if (!result && !answer) meter_.CountError(result.error().code);
     return result;
   }

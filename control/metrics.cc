@@ -212,7 +212,7 @@ void AddCounters(Page& page, const CacheStats& c) {
                  {"readahead", c.bytes_fetched[1]},
                  {"queued", c.bytes_fetched[2]},
                  {"background", c.bytes_fetched[3]}});
-  page.Counter("glintfs_fetch_errors_total", "Requests to the source that failed.", c.fetch_errors);
+  page.Counter("glintfs_fetch_errors_total", "Fetches that failed after all retries.", c.fetch_errors);
   page.Counter("glintfs_bypassed_bytes_total", "Bytes given to readers without being kept.", c.bypassed_bytes);
   page.Removals("glintfs_evictions_total", "Images that left the cache, by reason.", c.removed);
   page.Removals("glintfs_evicted_bytes_total", "Disk bytes of images that left the cache, by reason.", c.removed_bytes);

@@ -180,9 +180,13 @@ Finding CacheWrite(const std::string& directory) {
 Finding Index(const CacheStats& cache) {
   if (!cache.storage_error.empty())
     return Fail("cache index", "the cache cannot store: " + cache.storage_error, "Look at the disk; reads go past the cache until it works again");
-  if (cache.bad_chunks > 0)
-    return Warn("cache index", fmt::format("{} chunks on disk did not match their hashes since the start", cache.bad_chunks), "Look at the disk (dmesg, smartctl), then glintctl verify --all");
   return Ok("cache index", fmt::format("{} images, {} commits since the start", cache.images, cache.index_commits));
+}
+
+Finding Content(const CacheStats& cache) {
+  if (cache.bad_chunks == 0) return Ok("cached data", "no chunk on disk was found bad since the start");
+  return Warn("cached data", fmt::format("{} chunks on disk did not match their hashes since the start", cache.bad_chunks),
+              "Look at the disk (dmesg, smartctl), then glintctl verify --all");
 }
 
 // ---- Source
@@ -307,6 +311,7 @@ std::vector<Finding> ExamineDaemon(const Options& options, Backend& backend, con
   findings.push_back(Space(status.cache));
   findings.push_back(CacheWrite(directory));
   findings.push_back(Index(status.cache));
+  findings.push_back(Content(status.cache));
   findings.push_back(Source(backend, std::move(stop)));
   findings.push_back(ClockFinding());
   return findings;

@@ -25,7 +25,7 @@ void Answers<Value>::Get(const std::string& name, RequestId id, Callback done) {
     if (auto value = hooks_.offline(name, known)) {
       ready.emplace(KeepOffline(name, std::move(*value)));
     } else if (health_.FailFast()) {
-      ready.emplace(Error{Errc::kUnavailable, "the source does not answer (" + health_.Get().error + ")"});
+      ready.emplace(Error{Errc::kUnavailable, "not asked for: the source does not answer; what failed last there, whatever it was about: " + health_.Get().error});
     }
   }
   if (ready) {

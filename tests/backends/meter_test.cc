@@ -59,6 +59,11 @@ TEST_F(MeterTest, AttemptsAndErrorsAreCountedOneByOne) {
   EXPECT_EQ(stats.retries, 2u);
 }
 
+TEST_F(MeterTest, AWrongQuestionIsNoErrorOfTheSource) {
+  EXPECT_EQ(CodeOf(backend_->List("a.img", "", {})), "not a directory");
+  EXPECT_EQ(meter_->stats().error_count(), 0u);
+}
+
 TEST_F(MeterTest, WhatTheCallerGivesUpIsNoError) {
   std::stop_source stop;
   const auto reader = backend_->Open(backend_->Stat("a.img", {})->image, {});

@@ -101,6 +101,7 @@ TEST_F(CatalogTest, UnknownNamesFailFastRightAfterAFailure) {
   ASSERT_TRUE(next->done());
   EXPECT_EQ(Code(next->get()), Errc::kUnavailable);
   EXPECT_EQ(Stats("y"), 0);
+  EXPECT_EQ(next->get().error().message.find("not asked for: "), 0u) << "what failed was about another name";
 }
 
 TEST_F(CatalogTest, ASourceInTroubleIsProbedUntilItAnswers) {
