@@ -18,6 +18,8 @@ constexpr double kPatienceWithReaders = 5;
 constexpr uint64_t kTakeoverBytes = 1 << 20;
 constexpr uint64_t kReadaheadPiece = 4 << 20;
 constexpr uint64_t kMinFillExtent = 1 << 20;
+constexpr uint64_t kFirstFillExtent = 512 << 10;    // until it is known whether the source can start in the middle
+constexpr double kSlowConnection = 4 * (1 << 20);  // bytes/s: a store that is slower is likely to have more for others
 constexpr Nanos kRateWindow = std::chrono::milliseconds(100);
 constexpr Nanos kGrowPause = std::chrono::seconds(5);
 
@@ -110,7 +112,7 @@ void CachedImage::PlanFillLocked(Actions& actions) {
   // Shorter towards the end, so that the last extents of a slow source end together and not one long after the others.
   const uint64_t remaining = (chunks_ - present_.count()) * chunk_size_ / (2 * static_cast<uint64_t>(host_.MaxFillFlights()));
   const uint64_t piece = std::max<uint64_t>(
-      1, std::min(host_.FillExtentBytes(), std::max(remaining, kMinFillExtent)) / chunk_size_);
+      1, std::min(host_.FillExtentBytes(), can_seek_ ? std::max(remaining, kMinFillExtent) : kFirstFillExtent) / chunk_size_);
   const int parallel = sequential_only_ ? 1 : std::min(fill_parallel_, host_.MaxFillFlights());
   while (fill_flights_ < parallel) {
     // Until a fetch from the middle has worked, one at a time: from a source that cannot do it nothing is fetched twice.
@@ -133,7 +135,7 @@ void CachedImage::StopFillLocked(std::optional<Error> error, Actions& actions) {
   const bool queued = *fill_ == Urgency::kQueued;
   fill_.reset();
   actions.fill_ended = true;
-  fill_error_ = error ? error->ToString() : "";
+  fill_error_ = error && error->code != Errc::kCancelled ? error->ToString() : "";  // what somebody wanted is no error
   if (error && error->code != Errc::kCancelled) {
     // A queued fill has the queue to try again; a background one is tried again from here on the next read.
     const int exponent = std::min(fill_failures_++, 6);
@@ -205,8 +207,9 @@ void CachedImage::EndFlights(Urgency least) {
   Perform(std::move(actions));
 }
 
-// How many extents of a fill are in flight is found by trying: twice as many, and if that is not faster by a sixth, back. A far
-// or throttled store ends up with all of them, a near one with one or two. True when there are to be more.
+// How many extents of a fill are in flight is found by trying: twice as many (four times, while each is slow), and if that is not
+// faster by a sixth, back. A far or throttled store ends up with all of them, a near one with one or two. Nothing is tried while
+// there can be only one. True when there are to be more.
 bool CachedImage::AdaptFillLocked(uint64_t bytes) {
   const Nanos now = host_.clock().Now();
   if (window_start_.count() == 0 || now - window_start_ > std::chrono::seconds(3)) {
@@ -219,11 +222,12 @@ bool CachedImage::AdaptFillLocked(uint64_t bytes) {
   rate_ = static_cast<double>(window_bytes_) / std::chrono::duration<double>(window).count();
   window_start_ = now;
   window_bytes_ = 0;
+  if (!can_seek_) return false;
 
   const int before = fill_parallel_;
   if (rate_ > rate_before_growth_ * 1.17 && now >= grow_again_at_) {
     rate_before_growth_ = rate_;
-    fill_parallel_ = std::min(host_.MaxFillFlights(), before * 2);
+    fill_parallel_ = std::min(host_.MaxFillFlights(), before * (rate_ < kSlowConnection * before ? 4 : 2));
   } else if (now >= grow_again_at_) {
     fill_parallel_ = std::max(1, before / 2);
     grow_again_at_ = now + kGrowPause;

@@ -131,6 +131,7 @@ TEST_F(ServiceTest, AFillOnRequestIsCancelled) {
   EXPECT_FALSE(IsComplete("a"));
   EXPECT_GT(service_->Image("a")->cached_bytes, 0u) << "what is cached stays";
   EXPECT_EQ(service_->CancelFill("a").error().code, Errc::kNotFound);
+  EXPECT_EQ(service_->Image("a")->error, "") << "it was wanted";
 }
 
 TEST_F(ServiceTest, WhatIsTakenOffTheQueueIsTold) {
