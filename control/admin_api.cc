@@ -83,6 +83,9 @@ json StatusJson(const ServiceStatus& status, size_t queued) {
   if (!status.source_reachable) problems.push_back("source: " + status.source_error);
   if (!status.mount_problem.empty()) problems.push_back("mount: " + status.mount_problem);
   if (!cache.storage_error.empty()) problems.push_back("cache: " + cache.storage_error);
+  if (cache.no_room)
+    problems.push_back("cache: it is full and nothing can be evicted: all in it is open, pinned, queued or being filled, or others have "
+                       "filled its disk. What does not fit is read past it and not kept");
   if (cache.limits.max_size != 0 && cache.used_bytes > cache.limits.max_size)
     problems.push_back(fmt::format("cache: it holds {} more than max_size: what is open, pinned or queued is not evicted",
                                    FormatSize(cache.used_bytes - cache.limits.max_size)));

@@ -129,6 +129,13 @@ bool Budget::Reserve(RowId row, uint64_t bytes, const EvictFunction& evict) {
   }
 }
 
+bool Budget::HasRoomFor(uint64_t bytes) {
+  MutexLock lock(mu_);
+  const uint64_t max = MaxLocked(), low = LowLocked();
+  if (used_ - evicting_ + bytes <= max) return true;
+  return !ChooseLocked(low > bytes ? low - bytes : 0, max > bytes ? max - bytes : 0, true).empty();
+}
+
 void Budget::Settle(RowId row, uint64_t bytes, bool stored) {
   MutexLock lock(mu_);
   reserved_ -= bytes;

@@ -64,6 +64,8 @@ class Budget {
   // REQUIRES: the row is in use.
   using EvictFunction = std::function<void(const std::vector<Victim>&)>;
   bool Reserve(RowId row, uint64_t bytes, const EvictFunction& evict);
+  // Would Reserve find room?
+  bool HasRoomFor(uint64_t bytes);
   // The bytes are on their way to the disk no more: stored (true) or not needed after all (false).
   void Settle(RowId row, uint64_t bytes, bool stored);
 

@@ -116,6 +116,7 @@ class Cache {
   // Removes what is cached of `name`. kNotFound; kBusy while it is open or being cached on request.
   virtual Result<void> Evict(std::string_view name) = 0;
   // Down to `target` disk bytes (default: the low mark), least recently used first; open, pinned and queued ones stay.
+  // What only fills in the background is stopped and goes last.
   virtual PruneResult Prune(std::optional<uint64_t> target, bool dry_run) = 0;
   // Everything that Evict would remove.
   virtual PruneResult Clear() = 0;

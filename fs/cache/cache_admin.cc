@@ -93,7 +93,8 @@ Result<void> CacheImpl::Evict(std::string_view name) {
       return Error{Errc::kBusy, fmt::format("{} is being cached on request", name)};
   }
   if (rows.empty()) return Error{Errc::kNotFound, fmt::format("nothing of {} is cached", name)};
-  for (const RowId row : rows) GLINTFS_TRY(EvictVersion(row, name));
+  PruneResult result;
+  for (const RowId row : rows) GLINTFS_TRY(EvictVersion(row, name, Removal::kRequest, result));
   return {};
 }
 
@@ -103,7 +104,7 @@ static bool HasReaders(const Entry& entry, const std::shared_ptr<CachedImage>& l
 
 // An image that only fills in the background is stopped first. Not aborted: somebody may open it at any moment, and then it
 // is not evicted and his reads are right.
-Result<void> CacheImpl::EvictVersion(RowId row, std::string_view name) {
+Result<void> CacheImpl::EvictVersion(RowId row, std::string_view name, Removal reason, PruneResult& result) {
   std::shared_ptr<CachedImage> retry;
   {
     MutexLock lock(mu_);
@@ -135,12 +136,32 @@ Result<void> CacheImpl::EvictVersion(RowId row, std::string_view name) {
       return Error{Errc::kBusy, fmt::format("{} is open", name)};
     changed_.WaitFor(mu_, std::chrono::milliseconds(10));
   }
-  RemoveImages({row}, Removal::kRequest);
+  const PruneResult removed = RemoveImages({row}, reason);
+  result.files += removed.files;
+  result.bytes += removed.bytes;
+  result.names.insert(result.names.end(), removed.names.begin(), removed.names.end());
   return {};
 }
 
+// What is in use only for it fills in the background goes last: its fill is stopped.
 PruneResult CacheImpl::Prune(std::optional<uint64_t> target, bool dry_run) {
-  return PruneFor(target, dry_run, Removal::kPrune);
+  if (!dry_run) (void)Checkpoint();  // lets go of images that waited for it
+  const uint64_t to = target.value_or(budget_.LowMarkBytes()), used = budget_.GetUse().used;
+  PruneResult result = PruneFor(to, dry_run, Removal::kPrune);
+  for (IdleFill& idle : IdleFills()) {
+    if ((dry_run ? used - std::min(used, result.bytes) : budget_.GetUse().used) <= to) break;
+    const RowId row = idle.image->row();
+    const std::string name = idle.image->info().id.name;
+    idle.image.reset();
+    if (!dry_run) {
+      if (auto evicted = EvictVersion(row, name, Removal::kPrune, result); !evicted) LogDebug("{}", evicted.error().message);
+      continue;
+    }
+    result.names.push_back(name);
+    ++result.files;
+    result.bytes += budget_.BytesOf(row);
+  }
+  return result;
 }
 
 PruneResult CacheImpl::PruneFor(std::optional<uint64_t> target, bool dry_run, Removal reason) {

@@ -11,6 +11,7 @@ namespace {
 
 constexpr uint64_t kFillExtent = 8 << 20;
 constexpr Nanos kStorageRetry = std::chrono::seconds(10);
+constexpr Nanos kIdleStopInterval = std::chrono::seconds(2);  // until what stopped can have been evicted
 constexpr int kMaxFillRetries = 20;  // about 15 minutes; a read starts over after that
 
 bool IsCannotAsk(Errc code) { return code == Errc::kUnavailable || code == Errc::kTimedOut; }
@@ -47,11 +48,72 @@ Result<std::shared_ptr<File>> CacheImpl::CreateFile(RowId row, uint64_t size, ui
 }
 
 bool CacheImpl::Reserve(RowId row, uint64_t bytes) {
-  return budget_.Reserve(row, bytes, [this](const std::vector<Budget::Victim>& victims) {
+  const bool reserved = budget_.Reserve(row, bytes, [this](const std::vector<Budget::Victim>& victims) {
     std::vector<RowId> rows;
     for (const Budget::Victim& victim : victims) rows.push_back(victim.row);
     RemoveImages(rows, Removal::kRoom);
   });
+  if (!reserved) {
+    wanted_room_ = bytes;
+    StopIdleFillFor(row);
+  } else if (wanted_room_.load(std::memory_order_relaxed) != 0) {
+    wanted_room_ = 0;
+  }
+  return reserved;
+}
+
+// Two images that fill in the background, none of them whole, would have all room in use for ever. What somebody reads or has
+// queued comes first: one of the others gives way at a time, and is evicted by the next Reserve but one. Nobody waits for it.
+void CacheImpl::StopIdleFillFor(RowId row) {
+  {
+    std::shared_ptr<CachedImage> live;  // let go without the lock
+    MutexLock lock(mu_);
+    const Nanos now = Clock::System().Now();
+    const Entry* entry = table_.Find(row);
+    if (entry == nullptr || now < next_idle_stop_) return;
+    live = entry->live.lock();
+    const bool read = live && live->open_handles.load() > 0;
+    if (!read && !queued_.contains(entry->row.info.id.name)) return;
+    next_idle_stop_ = now + kIdleStopInterval;
+  }
+  for (const IdleFill& idle : IdleFills()) {
+    if (idle.image->row() == row) continue;
+    LogInfo("{}: its fill in the background stops, others need the room", idle.image->info().id.name);
+    ForgetRetry(idle.image->row());
+    idle.image->StopFetching();
+    MutexLock lock(mu_);
+    kicked_ = true;  // a checkpoint lets go of it
+    janitor_wake_.NotifyAll();
+    return;
+  }
+}
+
+std::vector<CacheImpl::IdleFill> CacheImpl::IdleFills() {
+  std::vector<IdleFill> idle;
+  std::unordered_set<RowId> waiting;  // for their next try
+  {
+    MutexLock lock(mu_);
+    for (const auto& [row, retry] : retries_)
+      if (retry.image) waiting.insert(row);
+    for (const auto& [row, entry] : table_.all()) {
+      if (entry->sealed_opens > 0 || ProtectedLocked(entry->row.info.id.name)) continue;
+      if (auto live = entry->live.lock()) idle.push_back({std::move(live), entry->row.last_access});
+    }
+  }
+  std::erase_if(idle, [&waiting](const IdleFill& fill) {
+    return fill.image->open_handles.load() > 0 || (!fill.image->filling() && !waiting.contains(fill.image->row()));
+  });
+  std::sort(idle.begin(), idle.end(), [](const IdleFill& a, const IdleFill& b) { return a.last_access < b.last_access; });
+  return idle;
+}
+
+void CacheImpl::ForgetRetry(RowId row) {
+  std::shared_ptr<CachedImage> forgotten;  // let go without the lock
+  MutexLock lock(mu_);
+  if (const auto it = retries_.find(row); it != retries_.end()) {
+    forgotten = std::move(it->second.image);
+    retries_.erase(it);
+  }
 }
 
 void CacheImpl::StorageFailed(const Error& error) {

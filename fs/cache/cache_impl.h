@@ -152,7 +152,16 @@ class CacheImpl final : public Cache, public ImageHost {
   // Removing (cache_admin.cc). REQUIRES: the rows were chosen as victims of the budget.
   PruneResult RemoveImages(const std::vector<RowId>& rows, Removal reason);
   PruneResult PruneFor(std::optional<uint64_t> target, bool dry_run, Removal reason);
-  Result<void> EvictVersion(RowId row, std::string_view name);
+  Result<void> EvictVersion(RowId row, std::string_view name, Removal reason, PruneResult& result);
+  // Images that nobody has open, wants or keeps, and that are in use only for they fill in the background, or will again; least
+  // recently used first.
+  struct IdleFill {
+    std::shared_ptr<CachedImage> image;
+    Nanos last_access{0};
+  };
+  std::vector<IdleFill> IdleFills();
+  void StopIdleFillFor(RowId row);
+  void ForgetRetry(RowId row);
   bool ProtectedLocked(std::string_view name) const REQUIRES(mu_);
   void UpdateProtection(std::string_view name);
 
@@ -190,6 +199,7 @@ class CacheImpl final : public Cache, public ImageHost {
   std::unique_ptr<Scrubber> scrubber_;
   std::unique_ptr<CacheQueue> queue_;
 
+  std::atomic<uint64_t> wanted_room_{0};         // bytes that the last Reserve could not have; 0: it could
   std::atomic<uint64_t> max_size_, fill_rate_;  // copies from limits_, for calls under an image's lock
 
   Mutex mu_;
@@ -210,6 +220,7 @@ class CacheImpl final : public Cache, public ImageHost {
   std::unordered_set<std::string> replaced_ GUARDED_BY(mu_);  // keys of images removed as damaged and not complete again yet
   std::string storage_error_ GUARDED_BY(mu_);
   Nanos storage_retry_at_ GUARDED_BY(mu_){0};
+  Nanos next_idle_stop_ GUARDED_BY(mu_){0};  // real time
   EventHandler event_handler_ GUARDED_BY(mu_);
   int announcing_ GUARDED_BY(mu_) = 0;  // calls of it that are under way
   // Janitor

@@ -62,6 +62,7 @@ struct CacheStats {
   uint64_t storage_errors = 0;                                 // of the cache directory
   ScrubCounts scrub;
   IndexHealth index;
+  bool no_room = false;                             // the last that was to be kept found no room, and there is none yet
   std::string storage_error;                        // why the cache does not store at the moment, empty when it does
 };
 

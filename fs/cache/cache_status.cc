@@ -170,6 +170,7 @@ CacheStats CacheImpl::Stats() {
   CountImages(s);
   const Budget::Use use = budget_.GetUse();
   s.used_bytes = use.used;
+  s.no_room = wanted_room_ != 0;
   s.reserved_bytes = use.reserved;
   if (auto space = storage_->Space()) {
     s.disk_total = space->total;

@@ -71,6 +71,7 @@ void CacheImpl::Tick() {
     const PruneResult pruned = PruneFor(std::nullopt, false, Removal::kLimit);
     if (pruned.files > 0) LogInfo("over the limit: {} images ({}) evicted", pruned.files, FormatSize(pruned.bytes));
   }
+  if (const uint64_t wanted = wanted_room_; wanted != 0 && budget_.HasRoomFor(wanted)) wanted_room_ = 0;
   RemoveDamaged();
   RetryFills();
   ReserveRows();

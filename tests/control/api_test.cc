@@ -102,6 +102,15 @@ TEST_F(AdminApiTest, ANameThatIsNotUtf8) {
   EXPECT_EQ(Ask("GET", "/v1/images/%FF.img").status, 200);
 }
 
+TEST_F(AdminApiTest, WithoutRoomItIsDegraded) {
+  ServiceStatus status = service_.Status();
+  status.cache.no_room = true;
+  service_.SetStatus(status);
+  const auto answer = Json(Ask("GET", "/v1/status"));
+  EXPECT_EQ(answer["health"], "degraded");
+  EXPECT_NE(answer["problems"].dump().find("nothing can be evicted"), std::string::npos);
+}
+
 TEST_F(AdminApiTest, Queue) {
   service_.AddImage(MakeImage("now.img", 1000, ImageState::kPartial, 250));
   QueueEntry running, failed, waiting;

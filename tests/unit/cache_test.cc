@@ -595,6 +595,94 @@ TEST_F(CacheTest, FilledIsToldBeforeVerified) {
   cache_->SetEventHandler(nullptr);
 }
 
+// A second or two is all there is to find out.
+TEST_F(CacheTest, AFillFromAStoreThatIsSlowPerConnectionTakesSeveralAtOnce) {
+  backend_.Put("a", 4 * kMiB);
+  backend_.SetBytesPerSecond(kMiB);
+  Open();
+  ASSERT_TRUE(cache_->Enqueue(backend_.Info("a")));
+  EXPECT_TRUE(WaitComplete("a"));
+  EXPECT_GE(backend_.MaxRunningFetches(), 3);
+  EXPECT_EQ(backend_.DeliveredBytes("a"), 4 * kMiB);
+}
+
+// ---- room
+
+class NoRoomTest : public CacheTest {
+ protected:
+  void TearDown() override { backend_.ReleaseAll(); }
+  // An image that nobody has open, of which most is there and the rest hangs in a fill in the background.
+  void FillIdle() {
+    options_.limits.max_size = 8 * kMiB;
+    backend_.Put("idle", 7 * kMiB);
+    backend_.Put("wanted", 6 * kMiB);
+    Open();
+    auto image = Image("idle");
+    image->HoldFills();
+    ExpectRead(*image, 0, 6 * kMiB);
+    backend_.Hang(Call::kFetch, "idle");
+    image->ResumeFills();
+    image->StartFill(Urgency::kBackground);
+    ASSERT_TRUE(WaitFor([&] { return backend_.Hanging(Call::kFetch) > 0; }));
+  }
+  bool Filling() {
+    const auto status = cache_->StatusOf("idle");
+    return status && status->filling;
+  }
+};
+
+TEST_F(NoRoomTest, AnIdleFillGivesWayToAReader) {
+  FillIdle();
+  auto image = Image("wanted");
+  ASSERT_TRUE(WaitFor([&] {
+    ExpectRead(*image, 0, 6 * kMiB);
+    return !Filling();
+  }));
+  backend_.ReleaseAll();
+  EXPECT_TRUE(WaitFor([&] {
+    ExpectRead(*image, 0, 6 * kMiB);
+    return image->progress().complete;
+  }));
+}
+
+TEST_F(NoRoomTest, AnIdleFillGivesWayToTheQueue) {
+  FillIdle();
+  ASSERT_TRUE(cache_->Enqueue(backend_.Info("wanted")));
+  ASSERT_TRUE(WaitFor([&] { return !Filling(); }));
+  backend_.ReleaseAll();
+  EXPECT_TRUE(WaitComplete("wanted"));
+}
+
+TEST_F(NoRoomTest, AnIdleFillIsPruned) {
+  FillIdle();
+  EXPECT_EQ(cache_->Prune(1, true).names, std::vector<std::string>{"idle"});
+  EXPECT_TRUE(Filling()) << "a dry run stops nothing";
+  Thread releases("releases", [this](std::stop_token) {
+    EXPECT_TRUE(WaitFor([&] { return !Filling(); }));
+    backend_.ReleaseAll();
+  });
+  const PruneResult pruned = cache_->Prune(1, false);
+  EXPECT_EQ(pruned.names, std::vector<std::string>{"idle"});
+  EXPECT_GE(pruned.bytes, 6 * kMiB);
+  EXPECT_FALSE(cache_->StatusOf("idle"));
+}
+
+TEST_F(NoRoomTest, IsToldUntilThereIsRoom) {
+  options_.limits.max_size = 2 * kMiB;
+  backend_.Put("a", 2 * kMiB - 2 * kChunk);
+  backend_.Put("b", kMiB);
+  Open();
+  ASSERT_TRUE(cache_->Enqueue(backend_.Info("a")));
+  ASSERT_TRUE(WaitComplete("a"));
+  ASSERT_TRUE(cache_->SetPinned("a", true));
+  EXPECT_FALSE(cache_->Stats().no_room);
+  auto image = Image("b");
+  ExpectRead(*image, 0, kMiB);
+  EXPECT_TRUE(WaitFor([&] { return cache_->Stats().no_room; }));
+  ASSERT_TRUE(cache_->SetPinned("a", false));
+  EXPECT_TRUE(WaitFor([&] { return !cache_->Stats().no_room; }));
+}
+
 // ---- the queue
 
 TEST_F(CacheTest, QueuedImagesAreCachedOneAfterTheOtherAndAFailedOneWaits) {
