@@ -15,6 +15,7 @@ namespace glintfs::testing {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 class Files : public MountTest {};
 
@@ -166,7 +167,7 @@ TEST_F(Files, NamesResolveWithoutAListing) {
 }
 
 TEST_F(Files, OddNames) {
-  for (const char* name : {"with space.img", "ümläut.img", "a+b%20c.img", "q?x#y.img", "-dash", "quote'\".img"})
+  for (const char* name : {"with space.img", "ümläut.img", "a+b%20c.img", "q?x#y.img", "-dash", "quote'\".img", "latin1-\xe9.img", "back\\slash", " "})
     Put(name, name);
   auto nginx = Nginx::Start(source_.path());
   for (const std::string& from : {source(), nginx->url()}) {
@@ -174,6 +175,29 @@ TEST_F(Files, OddNames) {
     mount.Start();
     for (const std::string& name : Names(source_.path())) EXPECT_EQ(ReadFile(mount / name), name) << from;
     EXPECT_EQ(Names(mount.mountpoint()), Names(source_.path())) << from;
+  }
+}
+
+TEST_F(Files, NamesWithControlCharactersAreLeftOut) {
+  Put("plain.img", "plain");
+  Put("d/plain.img", "plain");
+  const std::vector<std::string> bad = {"new\nline.img", "tab\t.img", "esc\x1b[31m.img", "del\x7f.img", "one\x01.img"};
+  for (const std::string& name : bad) Put(name, "bad");
+  Put("d/new\nline.img", "bad");
+  Put("dir\n/plain.img", "bad");
+  auto nginx = Nginx::Start(source_.path());
+  for (const std::string& from : {source(), nginx->url()}) {
+    GlintfsMount mount(from);
+    mount.Start();
+    EXPECT_THAT(Names(mount.mountpoint()), ElementsAre("d", "plain.img")) << from;
+    EXPECT_THAT(Names(mount / "d"), ElementsAre("plain.img")) << from;
+    for (const std::string& name : bad) EXPECT_EQ(ReadErrno(mount / name, 0), ENOENT) << from;
+    EXPECT_EQ(ReadErrno(mount / "dir\n/plain.img", 0), ENOENT) << from;
+    EXPECT_EQ(ReadFile(mount / "plain.img"), "plain");
+    // Told, with nothing in the line that a terminal would obey.
+    EXPECT_THAT(mount.LogText(), HasSubstr("6 names cannot be shown and are left out"));
+    EXPECT_THAT(mount.LogText(), HasSubstr("1 names cannot be shown and are left out"));
+    EXPECT_EQ(mount.LogText().find('\x1b'), std::string::npos);
   }
 }
 
