@@ -27,17 +27,19 @@ class Quickstart : public MountTest {
     fs::create_symlink(GlintfsBinary(), dir_ / "top/build/glintfs");
     fs::create_symlink(GlintctlBinary(), dir_ / "top/build/glintctl");
     WriteFile(dir_ / "top/build/build.ninja", "");
-    fs::create_symlink("/bin/true", dir_ / "bin/ninja");
+    WriteFile(dir_ / "bin/ninja", "#!/bin/sh\necho \"$@\" > " + dir_ / "ninja" + "\n");
+    fs::permissions(dir_ / "bin/ninja", fs::perms(0755));
   }
   void TearDown() override {
     while (!MountType(dir_ / "mnt").empty() && ::umount2((dir_ / "mnt").c_str(), MNT_DETACH) == 0) {
     }
     EXPECT_TRUE(WaitFor([&] { return ProcessesWith(dir_.path()).empty(); })) << "the daemon outlives its mount";
   }
-  CommandResult Run(const std::string& source) {
+  CommandResult Run(const std::string& source) { return RunCommand({script(), source, dir_ / "mnt"}, Environment()); }
+  std::string script() const { return dir_ / "top/scripts/quickstart"; }
+  ProcessOptions Environment() const {
     const char* path = std::getenv("PATH");
-    return RunCommand({dir_ / "top/scripts/quickstart", source, dir_ / "mnt"},
-                      {.environment = {"PATH=" + dir_ / "bin" + ":" + (path != nullptr ? path : "/usr/bin:/bin")}});
+    return {.environment = {"PATH=" + dir_ / "bin" + ":" + (path != nullptr ? path : "/usr/bin:/bin")}};
   }
   // Mounts another way than the script would, with a cache of the test's own.
   CommandResult MountGlintfs(const std::string& source) {
@@ -73,6 +75,43 @@ TEST_F(Quickstart, GoesOnWithItsOwnMount) {
     EXPECT_THAT(result.out, HasSubstr("already mounted")) << result.err;
     EXPECT_THAT(result.err, Not(HasSubstr("is taken")));
   }
+}
+
+TEST_F(Quickstart, WrongArgumentsGetTheUsage) {
+  const std::string usage = "scripts/quickstart SOURCE MOUNTPOINT";
+  for (const char* help : {"-h", "--help"}) {
+    const CommandResult result = RunCommand({script(), help}, Environment());
+    EXPECT_EQ(result.status, 0);
+    EXPECT_THAT(result.out, HasSubstr(usage));
+    EXPECT_EQ(result.err, "");
+  }
+  for (const std::vector<std::string>& args : std::vector<std::vector<std::string>>{{"one"}, {"1", "2", "3"}, {"--none"}, {"--build-only", "x"}}) {
+    std::vector<std::string> argv = {script()};
+    argv.insert(argv.end(), args.begin(), args.end());
+    const CommandResult result = RunCommand(argv, Environment());
+    EXPECT_EQ(result.status, 2) << args[0];
+    EXPECT_THAT(result.err, HasSubstr(usage));
+    EXPECT_EQ(result.out, "");
+  }
+}
+
+TEST_F(Quickstart, ATerminalSeesHowFarTheBuildIs) {
+  ASSERT_TRUE(RunCommand({script(), "--build-only"}, Environment()).ok());
+  EXPECT_THAT(ReadFile(dir_ / "ninja"), HasSubstr("--quiet"));
+  const CommandResult result = RunCommand({"script", "-qec", script() + " --build-only", "/dev/null"}, Environment());
+  ASSERT_TRUE(result.ok()) << result.out << result.err;
+  EXPECT_THAT(result.out, HasSubstr("minutes"));
+  EXPECT_THAT(ReadFile(dir_ / "ninja"), Not(HasSubstr("--quiet")));
+}
+
+TEST_F(Quickstart, ReadsNoMoreThanTheBeginningOfSomebodysImage) {
+  Put("disk.raw", 3'000'000, 1);
+  ASSERT_EQ(MountGlintfs(source()).status, 0);
+  std::filesystem::remove(dir_ / "top/build/glintctl");  // the mount has no control socket
+  std::filesystem::create_symlink("/bin/true", dir_ / "top/build/glintctl");
+  const CommandResult result = Run(source());
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("\n1048576 bytes"));
 }
 
 }  // namespace
