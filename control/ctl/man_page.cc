@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include "control/ctl/exit_code.h"
+#include "fs/base/roff.h"
 
 namespace glintfs::ctl {
 namespace {
@@ -118,7 +119,7 @@ std::string ManPage(const CLI::App& app, std::string_view version) {
   text += ".TP\n.B NO_COLOR\nIf not empty, no colours unless \\fB\\-\\-color=always\\fR.\n";
   text += fmt::format(".SH EXAMPLES\n{}", kExamples);
   text += ".SH SEE ALSO\n.BR glintfs (8)\n";
-  return text;
+  return AsciiRoff(text);
 }
 
 }  // namespace glintfs::ctl
