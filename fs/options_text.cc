@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "fs/base/roff.h"
 #include "fs/options.h"
 
 #ifndef GLINTFS_VERSION
@@ -338,7 +339,7 @@ std::string ManualPage() {
   section("SEE ALSO");
   out += "\\fBglintctl\\fR(1), \\fBglintfs.toml\\fR(5), \\fBglintfs-dir\\fR(7), \\fBglintfs-http\\fR(7), \\fBglintfs-rbd\\fR(7), \\fBglintfs-rados\\fR(7), \\fBglintfs-s3\\fR(7), "
          "\\fBglintfs-swift\\fR(7), \\fBglintfs-glance\\fR(7), \\fBmount.fuse3\\fR(8), \\fBfusermount3\\fR(1)\n";
-  return out;
+  return AsciiRoff(out);
 }
 
 std::string ManualPageOfFile() {
@@ -355,7 +356,7 @@ std::string ManualPageOfFile() {
                                                   s.on_sighup ? " (SIGHUP)" : ""));
   }
   out += kFileExamples;
-  return out;
+  return AsciiRoff(out);
 }
 
 std::string SettingsMarkdown() {
