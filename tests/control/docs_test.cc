@@ -63,6 +63,14 @@ void ExpectMetricsExist(const std::string& query) {
   }
 }
 
+// What the figures of a query are: they go on one axis with others of their kind only.
+std::string KindOf(const std::string& query) {
+  for (const char* function : {"histogram_quantile(", "increase(", "rate("}) {
+    if (query.find(function) != std::string::npos) return function;
+  }
+  return "as it is";
+}
+
 TEST(DashboardTest, IsGrafanasJsonOfMetricsThatExist) {
   const auto board = nlohmann::json::parse(ReadDoc("grafana/glintfs.json"));
   EXPECT_GE(board["schemaVersion"], 36);
@@ -72,10 +80,14 @@ TEST(DashboardTest, IsGrafanasJsonOfMetricsThatExist) {
     EXPECT_TRUE(ids.insert(panel["id"].get<int>()).second);
     EXPECT_LE(panel["gridPos"]["x"].get<int>() + panel["gridPos"]["w"].get<int>(), 24) << panel["title"];
     if (panel["type"] == "row") continue;
+    std::set<std::string> kinds, on_the_right;
+    for (const auto& override : panel["fieldConfig"]["overrides"]) on_the_right.insert(override["matcher"]["options"]);
     for (const auto& target : panel["targets"]) {
       ++queries;
       ExpectMetricsExist(target["expr"]);
+      if (on_the_right.count(target["refId"]) == 0) kinds.insert(KindOf(target["expr"]));
     }
+    EXPECT_EQ(kinds.size(), 1u) << panel["title"] << " has one axis for several kinds of figures";
   }
   EXPECT_GT(queries, 30);
 }
@@ -88,7 +100,7 @@ TEST(AlertsTest, AreOfMetricsThatExistAndTellWhatToDo) {
     std::string anchor = it->str(1);
     EXPECT_NE(manual.find("### " + anchor + "\n"), std::string::npos) << anchor;
     std::transform(anchor.begin(), anchor.end(), anchor.begin(), ::tolower);
-    EXPECT_NE(rules.find("runbook_url: docs/operating.md#" + anchor + "\n"), std::string::npos) << anchor;
+    EXPECT_NE(rules.find("runbook: docs/operating.md#" + anchor + "\n"), std::string::npos) << anchor;
   }
   EXPECT_GE(alerts, 10);
   for (std::sregex_iterator it(rules.begin(), rules.end(), expression), end; it != end; ++it) ExpectMetricsExist(it->str(1));
