@@ -202,7 +202,7 @@ It is read with \fB\-o config=\fIFILE\fR, and by \fBglintfs@\fINAME\fB.service\f
 .PP
 A value is a text in quotes.
 Whole numbers and \fBtrue\fR and \fBfalse\fR may go without them.
-Sizes are Kubernetes quantities: \(dq10G\(dq is 10\(mu10^9 bytes, \(dq10Gi\(dq is 10\(mu2^30.
+Sizes are written as Kubernetes quantities, \(dq10G\(dq is 10\(mu10^9 bytes, \(dq10Gi\(dq is 10\(mu2^30; exponents and thousandths are refused.
 Paths should be absolute.
 .PP
 SIGHUP (\fBsystemctl reload glintfs@\fINAME\fR) has the file read again.
