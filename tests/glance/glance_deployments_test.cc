@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "tests/glance/glance_cache_fixture.h"
+#include "tests/support/swift.h"
 #ifdef GLINTFS_CEPH
 #include "tests/support/ceph.h"
 #include "tests/support/radosgw.h"
@@ -86,6 +87,34 @@ TEST_F(GlanceDeployments, OnS3CachedImagesAreServedWhileS3IsDown) {
   EXPECT_TRUE(WaitFor([&] { return !Listed(id); }));
 }
 #endif
+
+// The login of its own store is an entry of clouds.yaml. The image is a large object of Swift's: a manifest and its segments.
+TEST_F(GlanceDeployments, OnSwiftCachedImagesAreServedWhileSwiftIsDown) {
+  const auto keystone = Keystone::Start();
+  const auto swift = Swift::Start(*keystone);
+  swift->MakeContainer("glance");
+  keystone->WriteClouds(source_ / "clouds.yaml");
+  Mount("swift://glance", fmt::format("cloud=test,clouds_file={},ask_timeout=2s,fetch_timeout=5s", source_ / "clouds.yaml"));
+  glance_ = Glance::Start({.store = {"swift_store_auth_version = 3", "swift_store_auth_address = " + keystone->url(),
+                                     "swift_store_user = demo:demo", "swift_store_key = " + Keystone::demo_password(),
+                                     "swift_store_container = glance", "swift_store_large_object_size = 5",
+                                     "swift_store_large_object_chunk_size = 2"},
+                           .store_type = "swift",
+                           .flavor = "cachemanagement",
+                           .defaults = CacheDefaults(),
+                           .lock_path = false});
+  const std::string id = UuidFor("on swift"), bytes = Pattern(9'000'000, 3);
+  glance_->Upload({.id = id, .name = "on swift"}, bytes);
+  EXPECT_GT(swift->Call("GET", "/glance?prefix=" + id + "-").body.size(), 2 * id.size()) << "segments";
+  EXPECT_TRUE(WaitFor([&] { return !mount_->State(id).empty(); }));
+  EXPECT_TRUE(Serves(id, bytes));
+  ASSERT_TRUE(WaitFor([&] { return Listed(id); })) << "through the mount";
+  swift->Freeze();
+  EXPECT_TRUE(Serves(id, bytes));
+  swift->Thaw();
+  EXPECT_EQ(glance_->Request("DELETE", "/v2/images/" + id).status, 204);
+  EXPECT_TRUE(WaitFor([&] { return !Listed(id); }));
+}
 
 // What docs/glance.md has an edge's policy say.
 std::string EdgePolicy() { return ReadFile(GLINTFS_SOURCE_DIR "/systemd/examples/glance-edge-policy.yaml"); }
