@@ -575,7 +575,8 @@ TEST_F(CacheTest, AWrongChecksumQuarantinesTheImage) {
 // Read on demand, so that no end of a fill has a checkpoint made before the verdict.
 TEST_F(CacheTest, FilledIsToldBeforeVerified) {
   options_.fill = FillMode::kDemand;
-  FakeImage image{.size = kMiB};
+  FakeImage image;
+  image.size = kMiB;
   backend_.Put("a", image);
   image.checksum = Checksum{"sha256", Sha256(backend_.Expected("a", 0, kMiB))};
   backend_.Put("a", image);
