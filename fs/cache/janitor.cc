@@ -175,7 +175,7 @@ void CacheImpl::NoteCheckpointed(const std::shared_ptr<CachedImage>& image) {
     Entry* entry = table_.Find(image->row());
     if (entry == nullptr) return;
     entry->stored = true;
-    completed = entry->row.chunks_present == image->chunks() && !entry->announced;
+    completed = entry->row.chunks_present == image->chunks() && !entry->announced && entry->row.verdict != Verdict::kFailed;
     verify = entry->row.verdict == Verdict::kUnknown || entry->row.verdict == Verdict::kPending;
     recheck = completed && entry->row.suspect;
   }

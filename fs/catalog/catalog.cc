@@ -197,7 +197,7 @@ void Catalog::RunTimer(std::stop_token) {
     const bool names_wait = names_.Tick(), listings_wait = listings_.Tick();
     Watch(watched);
     const bool well = watched.reported_reachable && !health_.InTrouble() && !suspected_;
-    if (names_wait || listings_wait || !well || health_.Asking()) WakeTimer();
+    if (names_wait || listings_wait || !well || probing_ || health_.Asking()) WakeTimer();
   }
 }
 
@@ -224,6 +224,7 @@ void Catalog::Probe(std::stop_token stop) {
   const Result<Known> answer = AskName("", std::nullopt, stop);
   health_.End(token, answer ? nullptr : &answer.error());
   probing_ = false;
+  WakeTimer();  // to look at what it found
 }
 
 }  // namespace glintfs

@@ -167,11 +167,11 @@ TEST_F(ServiceTest, AFillOfAReaderIsCancelledUntilTheNextOpen) {
 TEST_F(ServiceTest, ShowsWhatIsBeingFetched) {
   EXPECT_TRUE(service_->Current().fetches.empty());
   backend_.Put("a", 8 * kMiB);
-  backend_.Hang(Call::kFetch, "a", kMiB / 2);
+  backend_.Hang(Call::kFetch, "a", kMiB / 4);
   ASSERT_TRUE(service_->QueueImage("a", false));
   ASSERT_TRUE(WaitFor([&] {
     const Activity now = service_->Current();
-    return !now.fetches.empty() && now.fetches[0].received == kMiB / 2 && !now.fills.empty();
+    return !now.fetches.empty() && now.fetches[0].received == kMiB / 4 && !now.fills.empty();
   }));
   const Activity now = service_->Current();
   EXPECT_EQ(now.fetches[0].name, "a");
@@ -180,7 +180,7 @@ TEST_F(ServiceTest, ShowsWhatIsBeingFetched) {
   EXPECT_GT(now.fetches[0].age.count(), 0);
   ASSERT_EQ(now.fills.size(), 1u);
   EXPECT_EQ(now.fills[0].size, 8 * kMiB);
-  EXPECT_EQ(now.fills[0].cached_bytes, kMiB / 2);
+  EXPECT_EQ(now.fills[0].cached_bytes, kMiB / 4);
   EXPECT_TRUE(now.fills[0].queued);
   backend_.ReleaseAll();
   ASSERT_TRUE(WaitFor([&] { return IsComplete("a"); }));
