@@ -156,6 +156,7 @@ json ImageJson(const ImageStatus& image) {
             {"error", image.scrub.error}}}};
 }
 
+// How far it is, is asked only for what runs: a queue may be long.
 json QueueEntryJson(Service& service, const QueueEntry& entry) {
   json result = {{"name", entry.name},
                  {"href", "/v1/images/" + PercentEncode(entry.name)},
@@ -167,14 +168,12 @@ json QueueEntryJson(Service& service, const QueueEntry& entry) {
                  {"size", nullptr},
                  {"cached_bytes", nullptr},
                  {"fill_rate", nullptr}};
-  if (entry.size) {
-    result["size"] = *entry.size;
-    result["cached_bytes"] = 0;
-  }
+  if (entry.size) result["size"] = *entry.size;
+  if (!entry.running) return result;
   if (const auto image = service.Image(entry.name)) {
     result["size"] = image->info.size;
     result["cached_bytes"] = image->cached_bytes;
-    if (entry.running) result["fill_rate"] = image->fill_rate;
+    result["fill_rate"] = image->fill_rate;
   }
   return result;
 }

@@ -132,7 +132,7 @@ TEST_F(AdminApiTest, Queue) {
     {"name": "bad.img", "href": "/v1/images/bad.img", "added": null, "attempts": 3, "next_try": 1700000100.0,
      "error": "timed out", "running": false, "size": null, "cached_bytes": null, "fill_rate": null},
     {"name": "later.img", "href": "/v1/images/later.img", "added": null, "attempts": 0, "next_try": null, "error": "",
-     "running": false, "size": 4096, "cached_bytes": 0, "fill_rate": null}]})"));
+     "running": false, "size": 4096, "cached_bytes": null, "fill_rate": null}]})"));
 }
 
 TEST_F(AdminApiTest, Pins) {
