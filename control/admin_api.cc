@@ -148,6 +148,7 @@ json ImageJson(const ImageStatus& image) {
           {"fill_rate", image.fill_rate},
           {"error", image.error},
           {"checksum", checksum},
+          {"checksum_asked", image.checksum_asked},
           {"scrub",
            {{"state", std::string(ScrubStateName(image.scrub.state))},
             {"checked_bytes", image.scrub.checked_bytes},

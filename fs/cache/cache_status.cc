@@ -53,6 +53,7 @@ ImageStatus CacheImpl::StatusLocked(const Entry& entry) {
   s.open_count = entry.sealed_opens;
   s.error = row.error;
   s.checksum = row.checksum;
+  s.checksum_asked = row.verdict != Verdict::kUnknown || entry.checksum_out_of_reach;
   s.state = Told(entry.invalid(), row.verdict);
   if (entry.invalid() && s.error.empty()) s.error = "superseded: the source has another version, or none";
   return s;

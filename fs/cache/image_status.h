@@ -88,6 +88,7 @@ struct ImageStatus {
   double fill_rate = 0;       // bytes/s over the last seconds, while filling
   std::string error;          // the last fill or verification error, empty when none
   std::optional<Checksum> checksum;
+  bool checksum_asked = true;  // false: whether the source has one is not known yet
   ScrubStatus scrub;
 };
 

@@ -83,6 +83,7 @@ TEST_F(AdminApiTest, Images) {
     "state": "partial", "chunk_size": 262144, "chunks": 4, "chunks_present": 1, "cached_bytes": 262144, "disk_bytes": 262144,
     "hits": 7, "last_access": 1700000000.5, "last_progress": 1700000000.25, "pinned": true, "filling": true, "open_count": 2,
     "fill_rate": 1000000.0, "error": "connection reset", "checksum": {"algorithm": "sha256", "value": "abcd"},
+    "checksum_asked": true,
     "scrub": {"state": "never", "checked_bytes": 0, "bad_chunks": 0, "finished": null, "error": ""}})"));
   EXPECT_EQ(Json(Ask("GET", "/v1/images")), (nlohmann::json{{"images", {one}}}));
   EXPECT_EQ(Json(Ask("GET", "/v1/images/dir/a%20b.img")), one);

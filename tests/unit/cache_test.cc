@@ -554,6 +554,25 @@ TEST_F(CacheTest, ACompleteImageIsVerified) {
   EXPECT_EQ(cache_->StatusOf("a")->state, ImageState::kVerified);
 }
 
+// So that who waits for an image knows whether a verdict comes.
+TEST_F(CacheTest, WhetherThereIsAChecksumIsToldOnceTheSourceWasAsked) {
+  backend_.Put("none", kMiB);
+  backend_.Put("away", kMiB);
+  backend_.Put("slow", kMiB);
+  backend_.Fail(Call::kChecksum, {Errc::kUnavailable, "down"}, "away", -1);
+  Open();
+  { ExpectRead(*Image("none"), 0, 4096); }
+  EXPECT_TRUE(WaitFor([&] { return WaitComplete("none") && cache_->StatusOf("none")->checksum_asked; }));
+  { ExpectRead(*Image("away"), 0, 4096); }
+  EXPECT_TRUE(WaitFor([&] { return WaitComplete("away") && cache_->StatusOf("away")->checksum_asked; })) << "nothing comes of it";
+  backend_.Hang(Call::kChecksum);
+  { ExpectRead(*Image("slow"), 0, 4096); }
+  ASSERT_TRUE(WaitComplete("slow"));
+  EXPECT_FALSE(cache_->StatusOf("slow")->checksum_asked);
+  backend_.Release(Call::kChecksum);
+  EXPECT_TRUE(WaitFor([&] { return cache_->StatusOf("slow")->checksum_asked; }));
+}
+
 TEST_F(CacheTest, AWrongChecksumQuarantinesTheImage) {
   FakeImage image;
   image.size = 3 * kMiB;
