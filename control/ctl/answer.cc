@@ -1,5 +1,7 @@
 #include "control/ctl/answer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -31,9 +33,21 @@ uint64_t Count(const json& object, const char* key) {
 bool Flag(const json& object, const char* key) { return Part(object, key) == json(true); }
 std::string Size(const json& object, const char* key) { return FormatSize(Count(object, key)); }
 
+std::string Counted(uint64_t count, std::string_view one, std::string_view several) {
+  if (count == 1) return fmt::format("1 {}", one);
+  return several.empty() ? fmt::format("{} {}s", count, one) : fmt::format("{} {}", count, several);
+}
+
+std::string Span(std::chrono::nanoseconds span) {
+  if (span < std::chrono::seconds(1)) return "<1s";
+  return FormatDuration(std::chrono::floor<std::chrono::seconds>(span));
+}
+
 std::chrono::nanoseconds Seconds(double seconds) {
   return std::chrono::nanoseconds(static_cast<int64_t>(std::clamp(seconds, 0.0, 4e9) * 1e9));
 }
+
+bool IsSuperseded(const json& image) { return Text(image, "state") == "invalid" && Text(image, "error").starts_with("superseded"); }
 
 std::string ExactName(const json& entry) {
   constexpr std::string_view kPrefix = "/v1/images/";

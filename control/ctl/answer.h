@@ -6,6 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "control/ctl/client.h"
 #include "fs/base/result.h"
@@ -19,7 +20,16 @@ uint64_t Count(const nlohmann::json& object, const char* key);
 bool Flag(const nlohmann::json& object, const char* key);
 std::string Size(const nlohmann::json& object, const char* key);  // "4.00 MiB"
 
+// "1 chunk", "2 chunks"; `several` is for what does not just take an s.
+std::string Counted(uint64_t count, std::string_view one, std::string_view several = "");
+
+// As people say how long: whole seconds, "<1s".
+std::string Span(std::chrono::nanoseconds span);
+
 std::chrono::nanoseconds Seconds(double seconds);  // what is negative is 0
+
+// An image that is invalid because the source has another version, or none: the new one can be cached beside it.
+bool IsSuperseded(const nlohmann::json& image);
 
 // The exact name, from `href`: bytes that are not UTF-8 are lost in `name`.
 std::string ExactName(const nlohmann::json& entry);

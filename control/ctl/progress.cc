@@ -51,12 +51,14 @@ std::string ProgressText(const Progress& p) {
     if (!p.note.empty()) add(p.note);
     return text.empty() ? "starting" : text;
   }
-  add(fmt::format("{:3}%  {} of {}{}", Percent(p), FormatSize(p.done), p.guessed ? "about " : "", FormatSize(p.total)));
+  // A share of what is not known as a whole would go back.
+  if (p.at_least) add(fmt::format("{} of at least {}", FormatSize(p.done), FormatSize(p.total)));
+  else add(fmt::format("{:3}%  {} of {}", Percent(p), FormatSize(p.done), FormatSize(p.total)));
   if (!p.note.empty()) add(p.note);
-  if (!p.note.empty() || p.rate < 1 || p.done >= p.total) return text;
-  const double left = static_cast<double>(p.total - p.done) / p.rate;
+  if (!p.note.empty() || p.rate < 1 || (p.done >= p.total && !p.at_least)) return text;
+  const double left = static_cast<double>(p.total - std::min(p.done, p.total)) / p.rate;
   add(FormatSize(static_cast<uint64_t>(p.rate)) + "/s");
-  if (left < 100.0 * 24 * 3600) add(FormatDuration(std::chrono::seconds(static_cast<int64_t>(left) + 1)) + " left");
+  if (left < 100.0 * 24 * 3600) add(FormatDuration(std::chrono::seconds(static_cast<int64_t>(left) + 1)) + (p.at_least ? " left or more" : " left"));
   return text;
 }
 

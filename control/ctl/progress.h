@@ -30,7 +30,7 @@ struct Progress {
   uint64_t total = 0;  // bytes; 0: not known yet
   double rate = 0;     // bytes/s; 0: not known
   std::string count{};  // of several images: "3 of 40 images, 1 failed"
-  bool guessed = false;  // total is an estimate
+  bool at_least = false;  // more is to come than total: sizes are not known yet
 };
 
 // "45%  1.2 GiB of 2.7 GiB  210 MiB/s  8s left"

@@ -39,6 +39,8 @@ constexpr int kLookShare = 4;
 constexpr auto kGoneFor = std::chrono::seconds(1);
 // A daemon that has not answered for so long hangs.
 constexpr auto kSilence = std::chrono::seconds(2);
+// A source that has not told a checksum for so long is not waited for.
+constexpr auto kUnaskedFor = std::chrono::seconds(60);
 // So many are asked for one by one; of more the whole list is taken.
 constexpr size_t kFew = 16;
 
@@ -48,8 +50,10 @@ struct Item {
   std::string href;         // of the name the daemon knows it by, once it told
   bool settled = false;
   bool running = false;
+  bool sized = false;       // its size is known
   std::string note;         // why it does not run
   uint64_t size = 0, done = 0;
+  std::optional<SteadyClock::time_point> unasked_since;  // it is complete, and its checksum is not known
   SteadyClock::time_point seen;  // when it was last seen to go on
   RateMeter meter;
 };
@@ -58,7 +62,10 @@ using ByHref = std::unordered_map<std::string, json>;
 
 ByHref IndexByHref(const json& list) {
   ByHref index;
-  for (const json& entry : list) index.emplace(Text(entry, "href"), entry);
+  for (const json& entry : list) {
+    json& known = index[Text(entry, "href")];
+    if (known.is_null() || IsSuperseded(known)) known = entry;  // of two versions the one that lasts
+  }
   return index;
 }
 
@@ -182,8 +189,14 @@ class Waiting {
       const std::string error = Text(*entry, "error");
       item.note = error.empty() ? "queued" : "will be tried again: " + Printable(error);
     }
-    if (progress == nullptr || Count(*progress, "size") == 0) return;
-    item.size = Count(*progress, "size");
+    // The size of what only waits is in the queue, if anything knows it.
+    for (const json* source : {progress, entry}) {
+      if (source == nullptr || !Part(*source, "size").is_number()) continue;
+      item.size = Count(*source, "size");
+      item.sized = true;
+      break;
+    }
+    if (progress == nullptr || item.size == 0) return;
     item.done = Count(*progress, "cached_bytes");
     item.meter.Add(SteadyClock::now().time_since_epoch(), item.done);
   }
@@ -192,10 +205,18 @@ class Waiting {
     const WaitState state = JudgeWait(entry != nullptr ? *entry : json(), image);
     if (state == WaitState::kCached) {
       item.size = item.done = Count(image, "size");
+      item.sized = true;
       Settle(item);
       results_.Done(item.place, "cached");
       return;
     }
+    if (state == WaitState::kInvalid) {
+      Settle(item);
+      ++failed_;
+      results_.Failed(item.place, kExitFailed, "not cached: wrong checksum: " + Text(image, "error"), AdviceForWrongChecksum(item.name));
+      return;
+    }
+    if (state == WaitState::kVerifying) return Verifies(item, entry, image);
     if (state == WaitState::kGoesOn)
       return GoesOn(item, entry, image.is_object() ? &image : entry, Flag(image, "filling"));
     if (SteadyClock::now() - item.seen < kGoneFor) return;
@@ -205,6 +226,22 @@ class Waiting {
     results_.Failed(item.place, kExitFailed,
                     "not cached: " + (error.empty() ? "it left the queue without being cached" : error),
                     "More: glintctl events --no-follow; to try again: glintctl cache");
+  }
+
+  // A verdict comes of itself once the checksum is known. To learn it, the source may have to be asked, which nobody does for an
+  // image that is not in use.
+  void Verifies(Item& item, const json* entry, const json& image) {
+    GoesOn(item, nullptr, &image, true);
+    item.note = "verifying";
+    const auto now = SteadyClock::now();
+    if (Part(image, "checksum").is_object() || entry != nullptr) {
+      item.unasked_since.reset();
+    } else if (!item.unasked_since) {
+      item.unasked_since = now;
+    } else if (now - *item.unasked_since >= kUnaskedFor) {
+      Settle(item);
+      results_.Done(item.place, "cached, but the source did not tell its checksum");
+    }
   }
 
   void Settle(Item& item) {
@@ -238,14 +275,11 @@ class Waiting {
     Progress total{"total", "", 0, 0, 0, "", false};
     size_t sized = 0;
     for (const Item& item : items_) {
-      if (item.size > 0) ++sized;
+      if (item.sized || item.settled) ++sized;
       total.done += item.done;
       total.total += item.size;
     }
-    if (sized > 0 && sized < items_.size()) {  // the others may be of the same size
-      total.total = total.total / sized * items_.size();
-      total.guessed = true;
-    }
+    total.at_least = sized < items_.size();
     total_meter_.Add(SteadyClock::now().time_since_epoch(), Gained());
     total.rate = total_meter_.BytesPerSecond();
     // While others are cached first, what came before tells nothing of when these are done.
@@ -313,9 +347,17 @@ void WaitUntilCached(const CtlOptions& options, Client& client, Results& results
 
 WaitState JudgeWait(const json& queued, const json& image) {
   const std::string state = Text(image, "state");
-  if (state == "complete" || state == "verified") return WaitState::kCached;
+  if (state == "verified") return WaitState::kCached;
+  if (state == "complete")
+    return Part(image, "checksum").is_object() || Part(image, "checksum_asked") == json(false) ? WaitState::kVerifying : WaitState::kCached;
+  if (state == "invalid" && !IsSuperseded(image)) return WaitState::kInvalid;
   if (queued.is_object()) return WaitState::kGoesOn;
   return Flag(image, "filling") ? WaitState::kGoesOn : WaitState::kGone;
+}
+
+std::string AdviceForWrongChecksum(const std::string& name) {
+  const std::string shown = Printable(name);
+  return fmt::format("Compare the image in the store with its checksum there; glintctl evict '{}' and glintctl cache '{}' fetch it anew", shown, shown);
 }
 
 }  // namespace glintfs::ctl

@@ -25,9 +25,14 @@ void WaitUntilCached(const CtlOptions& options, Client& client, Results& results
                      std::optional<std::chrono::steady_clock::time_point> deadline);
 
 // What the queue and the image tell about the request. Pure.
-enum class WaitState { kGoesOn, kCached, kGone };
+//   kVerifying  all of it is here; it is compared with the checksum of the source, or the source is asked for that
+//   kInvalid    its checksum is wrong: trying again brings the same
+enum class WaitState { kGoesOn, kVerifying, kCached, kInvalid, kGone };
 // `queued` and `image` are null when there is none; `image` must have been asked for after `queued`, so that an image
 // that left the queue in between is seen as it ended.
 WaitState JudgeWait(const nlohmann::json& queued, const nlohmann::json& image);
+
+// What to do about an image whose checksum is wrong.
+std::string AdviceForWrongChecksum(const std::string& name);
 
 }  // namespace glintfs::ctl

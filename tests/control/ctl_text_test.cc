@@ -81,7 +81,7 @@ TEST(JudgeWaitTest, States) {
   EXPECT_EQ(JudgeWait(nullptr, image("verified", false)), WaitState::kCached);
   EXPECT_EQ(JudgeWait(nullptr, image("partial", true)), WaitState::kGoesOn);
   EXPECT_EQ(JudgeWait(nullptr, image("partial", false)), WaitState::kGone);
-  EXPECT_EQ(JudgeWait(nullptr, image("invalid", false)), WaitState::kGone);
+  EXPECT_EQ(JudgeWait(queued, image("invalid", false)), WaitState::kInvalid);
   EXPECT_EQ(JudgeWait(nullptr, nullptr), WaitState::kGone);
 }
 
@@ -90,6 +90,11 @@ TEST(ExitCodeTest, EveryCodeIsDocumentedInOrder) {
   for (const ExitCodeText& exit : ExitCodes()) {
     EXPECT_EQ(exit.code, next++);
     EXPECT_FALSE(exit.meaning.empty());
+TEST(ProgressTest, OfSizesThatAreNotKnownYet) {
+  EXPECT_EQ(ProgressText({"a", "", 512 << 20, 1 << 30, 64 << 20, "", true}), "512 MiB of at least 1.00 GiB  64.0 MiB/s  9s left or more");
+  EXPECT_EQ(ProgressText({"a", "", 1 << 30, 1 << 30, 64 << 20, "", true}), "1.00 GiB of at least 1.00 GiB  64.0 MiB/s  1s left or more");
+}
+
   }
   EXPECT_EQ(ExitCodeFor(202), kExitOk);
   EXPECT_EQ(ExitCodeFor(404), kExitNotFound);
@@ -109,6 +114,18 @@ TEST(RenderTest, SurvivesWhateverTheDaemonSays) {
     EXPECT_FALSE(QueueText(odd, seconds(0)).empty());
     EXPECT_FALSE(RemovedText(odd, false).empty());
   }
+  json checked = image("complete", false);
+  checked["checksum"] = nullptr;
+  checked["checksum_asked"] = false;
+  EXPECT_EQ(JudgeWait(nullptr, checked), WaitState::kVerifying);
+  checked["checksum_asked"] = true;
+  EXPECT_EQ(JudgeWait(nullptr, checked), WaitState::kCached) << "it has none, or it cannot be asked for";
+  checked["checksum"] = {{"algorithm", "sha256"}, {"value", "abcd"}};
+  EXPECT_EQ(JudgeWait(queued, checked), WaitState::kVerifying);
+  json superseded = image("invalid", false);
+  superseded["error"] = "superseded: the source has another version, or none";
+  EXPECT_EQ(JudgeWait(queued, superseded), WaitState::kGoesOn);
+  EXPECT_EQ(JudgeWait(nullptr, superseded), WaitState::kGone);
 }
 
 TEST(RenderTest, ImagesAsATable) {

@@ -75,6 +75,83 @@ TEST_F(GlintctlCacheTest, ADirectoryThatCannotBeListedIsToldAndTheOthersAreCache
   EXPECT_EQ(Queued(), (Names{"a.qcow2", "b.img", "other/a.qcow2"}));
 }
 
+TEST_F(GlintctlCacheTest, WhileTheSourceIsAwayWhatIsKnownIsTakenAndThatIsSaid) {
+  service_.SetSource({{"", {{"a.qcow2", false}, {"b.img", false}}}}, false);
+  const ProcessResult result = Ctl({"cache", "--all"});
+  EXPECT_EQ(result.code, 1);
+  EXPECT_NE(result.err.find("the source cannot be listed; only the 2 names that are known here were taken. glintctl status"), std::string::npos)
+      << result.err;
+  EXPECT_EQ(Queued(), (Names{"a.qcow2", "b.img"}));
+  const ProcessResult one = Ctl({"cache", "--match", "a*"});
+  EXPECT_EQ(one.code, 1);
+  EXPECT_NE(one.err.find("only the 1 name that is known here was taken"), std::string::npos) << one.err;
+  const ProcessResult none = Ctl({"cache", "--match", "*.iso"});
+  EXPECT_EQ(none.code, 1) << "the source may have it";
+  EXPECT_NE(none.err.find("no name that is known here matches"), std::string::npos) << none.err;
+}
+
+TEST_F(GlintctlCacheTest, AMalformedGlobIsWrongUsage) {
+  FillSource();
+  for (const char* glob : {"[", "a[b", "[!]", "[a/b]", "a\\", ""}) {
+    const ProcessResult result = Ctl({"cache", "--match", glob});
+    EXPECT_EQ(result.code, 2) << glob;
+    EXPECT_NE(result.err.find("glintctl: "), std::string::npos) << glob;
+  }
+  for (const char* glob : {"[ab]*", "[!c]*", "[]a]*", "\\a*"}) EXPECT_EQ(Ctl({"cache", "--match", glob}).code, 0) << glob;
+}
+
+TEST_F(GlintctlCacheTest, AGlobTakesOneWord) {
+  FillSource();
+  EXPECT_EQ(Ctl({"cache", "--match", "a*", "*.iso"}).code, 0);
+  EXPECT_EQ(Queued(), (Names{"*.iso", "a.qcow2"})) << "the other is a name";
+}
+
+TEST_F(GlintctlCacheTest, WhatIsCachedAlreadyIsSaid) {
+  Finish("whole.img");
+  Finish("right.img", ImageState::kVerified);
+  EXPECT_EQ(Ctl({"cache", "whole.img", "right.img", "new.img"}).out,
+            "whole.img: is cached already\nright.img: is cached already, and verified\nnew.img: will be cached\n");
+  {
+    std::ofstream file(dir_ / "names");  // so many that they are not looked at one by one
+    file << "whole.img\n";
+    for (int i = 0; i < 20; ++i) file << "i" << i << '\n';
+  }
+  const ProcessResult many = Ctl({"cache", "-F", dir_ / "names"});
+  EXPECT_TRUE(Contains(many.out, "whole.img: is cached already\ni0: will be cached\n")) << many.out;
+}
+
+TEST_F(GlintctlCacheTest, ANameThatIsTheBeginningOfOne) {
+  FillSource();
+  service_.FailNext("a", Errc::kNotFound);
+  const ProcessResult result = Ctl({"cache", "a"});
+  EXPECT_EQ(result.code, 4);
+  EXPECT_NE(result.err.find("Did you mean a.qcow2"), std::string::npos) << result.err;
+}
+
+TEST_F(GlintctlCacheTest, ATimeoutGoesWithTheWaitingThatIsTheDefault) {
+  Subprocess ctl(Command({"cache", "w.img", "--timeout", "100ms"}), OnScreen());
+  const ProcessResult result = ctl.Wait();
+  EXPECT_EQ(result.code, 6) << result.err;
+  EXPECT_EQ(Ctl({"cache", "w.img", "--timeout", "1s"}).code, 2) << "it does not wait there";
+}
+
+TEST_F(GlintctlCacheTest, TheTotalOfSizesThatAreNotKnown) {
+  const auto running = [&](const std::string& name, bool with_size) {
+    QueueEntry entry;
+    entry.name = name;
+    entry.running = with_size;
+    service_.RemoveQueued(name);
+    if (with_size) service_.AddImage(MakeImage(name, 4 << 20, ImageState::kPartial, 1 << 20));
+    service_.AddQueued(entry);
+  };
+  Subprocess ctl(Command({"cache", "--wait", "a.img", "w.img"}), OnTerminal());
+  ASSERT_TRUE(WaitFor([&] { return service_.Queue().size() == 2; }));
+  running("a.img", true);
+  EXPECT_TRUE(WaitFor([&] { return Contains(ctl.ErrorSoFar(), "1.00 MiB of at least 4.00 MiB"); })) << ctl.ErrorSoFar();
+  running("w.img", true);
+  EXPECT_TRUE(WaitFor([&] { return Contains(ctl.ErrorSoFar(), "2.00 MiB of 8.00 MiB"); })) << ctl.ErrorSoFar();
+}
+
 TEST_F(GlintctlCacheTest, ASourceWithoutListing) {
   service_.FailNext("", Errc::kNotSupported);
   const ProcessResult result = Ctl({"cache", "--all"});
