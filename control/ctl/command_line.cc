@@ -1,6 +1,7 @@
 #include "control/ctl/command_line.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -41,6 +42,21 @@ CLI::Option* AddNames(CLI::App* command, CtlOptions& options, bool required = tr
   names->type_name("");
   if (required) names->required();
   return names;
+}
+
+void AddMatch(CLI::App* command, CtlOptions& options, const std::string& help) {
+  command->add_option("-m,--match", options.globs, help)
+      ->type_name("GLOB")
+      ->expected(1)
+      ->allow_extra_args(false)  // what follows is a name; and CLI11 would take the brackets of "[ab]" off
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->check(CLI::Validator([](std::string& text) { return IsGlob(text) ? std::string() : "'" + text + "' is no GLOB: a [ without its ], or a \\ at the end"; }, ""));
+}
+
+// Names, or globs over those that the daemon knows.
+void AddNamesOrMatch(CLI::App* command, CtlOptions& options, const std::string& whose) {
+  AddNames(command, options, false);
+  AddMatch(command, options, whose + " whose names match, see cache --match. May be repeated");
 }
 
 void AddTime(CLI::App* command, const std::string& name, std::optional<std::chrono::nanoseconds>& time,
@@ -125,12 +141,9 @@ void AddCaching(CLI::App& app, CtlOptions& options) {
       AddCommand(app, options, "cache", "Ask the daemon to cache whole images now, or as soon as their turn comes");
   AddNames(cache, options, false);
   cache->add_flag("--all", options.all, "All images of the source");
-  cache->add_option("-m,--match", options.globs,
-                    "Images of the source by whole name: * and ? within one part of it, ** for any number of parts. '*.qcow2' is in "
-                    "the root, '**/*.qcow2' anywhere, 'dir/**' below dir. May be repeated")
-      ->type_name("GLOB")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  AddMatch(cache, options,
+           "Images of the source by whole name: * and ? within one part of it, ** for any number of parts. '*.qcow2' is in "
+           "the root, '**/*.qcow2' anywhere, 'dir/**' below dir. May be repeated");
   cache->add_option("-F,--from-file", options.from_file,
                     "Names from a file, one per line; blank lines and those that begin with # do not count. -: standard input")
       ->type_name("FILE");
@@ -138,8 +151,9 @@ void AddCaching(CLI::App& app, CtlOptions& options) {
   auto* wait = cache->add_flag("-w,--wait", options.wait,
                   "Wait until they are cached and show the progress: the default on a terminal. Ctrl-C ends the waiting only");
   cache->add_flag("--background", options.background, "Return once they are queued: the default when not on a terminal")->excludes(wait);
-  AddTime(cache, "--timeout", options.timeout, "With --wait: no longer than this, asking included: 90s, 10m, 2h");
-  AddNames(AddCommand(app, options, "cancel", "Take images off the queue and stop their fills. What is cached of them stays"), options);
+  AddTime(cache, "--timeout", options.timeout, "Where it waits: no longer than this, asking included: 90s, 10m, 2h");
+  AddNamesOrMatch(AddCommand(app, options, "cancel", "Take images off the queue and stop their fills. What is cached of them stays"), options,
+                  "Images that are queued or being cached");
   CLI::App* verify = AddCommand(app, options, "verify",
                                 "Read cached images again and compare with their hashes and the source's checksum; bad parts are fetched "
                                 "again. Waits for the results");
@@ -191,7 +205,7 @@ void CheckTogether(const CtlOptions& options) {
       throw CLI::ValidationError("cache", "name images, or give --all, --match GLOB or --from-file FILE");
     if (options.all && (!options.names.empty() || !options.globs.empty() || !options.from_file.empty()))
       throw CLI::ValidationError("cache", "--all is everything: it goes with nothing else");
-    if (options.timeout && !options.wait) throw CLI::ValidationError("--timeout", "goes with --wait");
+    if (options.timeout && !ShallWait(options)) throw CLI::ValidationError("--timeout", "goes with --wait");
   }
   if (options.command == "verify" && options.timeout && options.background)
     throw CLI::ValidationError("--timeout", "does not go with --background");
@@ -265,6 +279,11 @@ std::unique_ptr<CLI::App> BuildCommandLine(CtlOptions& options) {
   AddDaemon(*app, options);
   app->final_callback([&options] { CheckTogether(options); });
   return app;
+}
+
+bool ShallWait(const CtlOptions& options) {
+  if (options.wait || options.background) return options.wait;
+  return ::isatty(STDERR_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1 && !options.quiet && !options.json;
 }
 
 std::optional<int> ParseCommandLine(int argc, char** argv, CtlOptions& options) {

@@ -64,6 +64,9 @@ ArgumentKind ArgumentKindOf(const std::string& command);
 // The values that a long option takes ("color", "type", …); empty when it takes any.
 std::vector<std::string> ValuesOf(const std::string& option);
 
+// Whether `glintctl cache` waits: who looks on wants to see it, a script goes on.
+bool ShallWait(const CtlOptions& options);
+
 // Fills `options`, or returns the code to exit with after having printed help, the version, the manual page or what is
 // wrong.
 std::optional<int> ParseCommandLine(int argc, char** argv, CtlOptions& options);

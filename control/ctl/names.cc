@@ -89,6 +89,22 @@ Glob::Glob(std::string_view pattern) : parts_(GlobParts(pattern)) {}
 bool Glob::Matches(std::string_view name) const { return MatchesParts(parts_, Split(name), false); }
 bool Glob::CanMatchBelow(std::string_view directory) const { return MatchesParts(parts_, Split(directory), true); }
 
+bool IsGlob(std::string_view pattern) {
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern[i] == '\\') {
+      if (++i == pattern.size()) return false;
+    } else if (pattern[i] == '[') {
+      // A bracket that comes first stands for itself, also after a ! or ^; one never goes beyond its part of a name.
+      size_t from = i + 1;
+      if (from < pattern.size() && (pattern[from] == '!' || pattern[from] == '^')) ++from;
+      const size_t end = pattern.find(']', from + 1);
+      if (end == pattern.npos || pattern.substr(i, end - i).find('/') != pattern.npos) return false;
+      i = end;
+    }
+  }
+  return !pattern.empty();
+}
+
 Result<Walk> WalkSource(Client& client, std::span<const Glob> globs, const WalkLimits& limits, int* status) {
   Walk walk;
   std::vector<std::string> directories = {""};
@@ -105,6 +121,7 @@ Result<Walk> WalkSource(Client& client, std::span<const Glob> globs, const WalkL
       walk.failures.emplace_back(directory, answer.error().message);
       continue;
     }
+    if (Part(*answer, "complete") == nlohmann::json(false)) walk.complete = false;
     for (const nlohmann::json& entry : Part(*answer, "entries")) {
       const std::string name = ExactName(entry);
       if (!Flag(entry, "directory")) {
@@ -162,6 +179,7 @@ std::vector<std::string> NearestNames(std::string_view wanted, std::span<const s
     const size_t allowed = std::clamp<size_t>(wanted.size() / 3, 1, 5);  // letters that differ
     const size_t longer = std::max(name.size(), wanted.size()), shorter = std::min(name.size(), wanted.size());
     if (LastPart(name) == LastPart(wanted)) near.emplace_back(0, name);
+    else if (!wanted.empty() && (name.starts_with(wanted) || LastPart(name).starts_with(wanted))) near.emplace_back(1, name);
     else if (longer - shorter > allowed) continue;
     else if (const size_t distance = Distance(wanted, name); distance <= allowed) near.emplace_back(distance, name);
   }

@@ -33,7 +33,11 @@ struct WalkLimits {
 struct Walk {
   std::vector<std::string> names;                              // of images, in the order of the listings
   std::vector<std::pair<std::string, std::string>> failures;  // directories that could not be listed, and why
+  bool complete = true;  // false: the source could not be listed; these are the names that the daemon knows
 };
+// Whether brackets are closed and escapes have something to escape: fnmatch(3) takes what is not for a name that nothing has.
+bool IsGlob(std::string_view pattern);
+
 // All images of the source that match one of `globs`. Asks for each directory that can hold one.
 //   kInvalid  more directories than `limits` allows; else what Get gives for the root. `status` as there
 Result<Walk> WalkSource(Client& client, std::span<const Glob> globs, const WalkLimits& limits, int* status = nullptr);
@@ -46,8 +50,8 @@ Result<std::vector<std::string>> ReadNames(const std::string& path);
 // Removes later duplicates.
 void RemoveDuplicates(std::vector<std::string>& names);
 
-// Those of `candidates` that somebody may have meant by `wanted`, best first, at most `most`: the same last part, or a few letters
-// away.
+// Those of `candidates` that somebody may have meant by `wanted`, best first, at most `most`: the same last part, a name that begins
+// like that, or a few letters away.
 std::vector<std::string> NearestNames(std::string_view wanted, std::span<const std::string> candidates, size_t most);
 // Those whose last part is `wanted`, alone or followed by "~…" (images that share a name).
 std::vector<std::string> NamesEndingIn(std::string_view wanted, std::span<const std::string> candidates);

@@ -126,7 +126,7 @@ class BadInputTest : public GlintctlTest, public ::testing::WithParamInterface<S
     RawClient first(path());
     EXPECT_TRUE(first.Send(RequestText("GET", "/v1/queue")));
     EXPECT_TRUE(first.Receive());
-    return {Ask("GET", "/v1/queue").status, Ctl({"queue"}), "Try again soon; who holds them: ss -xp"};
+    return {Ask("GET", "/v1/queue").status, Ctl({"queue"}), "too many connections, try again soon. Who holds them: ss -xp"};
   }
   Seen WrongUsage() { return {0, Ctl({"stauts"}), "Unknown command stauts. Did you mean status?"}; }
   Seen SeveralDaemons() {
@@ -149,6 +149,20 @@ class BadInputTest : public GlintctlTest, public ::testing::WithParamInterface<S
     service_.RemoveQueued("w.img");
     return {200, ctl.Wait(), "it left the queue without being cached. More: glintctl events"};
   }
+  Seen WrongChecksum() {
+    ImageStatus image = MakeImage("w.img", 4 << 20, ImageState::kInvalid, 4 << 20);
+    image.error = "its sha256 is dcba, the source says abcd";
+    service_.AddImage(image);
+    return {200, Ctl({"cache", "--wait", "w.img"}), "the source says abcd. Compare the image in the store"};
+  }
+  Seen SourceNotListed() {
+    service_.SetSource({{"", {{"b.img", false}}}}, false);
+    return {Ask("GET", "/v1/source").status, Ctl({"cache", "--all"}), "glintctl status tells since when it is away"};
+  }
+  Seen LostResult() {
+    if (::access("/dev/full", W_OK) != 0) return {0, {}, "", "needs /dev/full"};
+    return {0, Execute({"/bin/sh", "-c", std::string(GLINTCTL) + " -s " + path() + " list >/dev/full"}), "could not be written: No space left on device"};
+  }
   Seen BadImage() {
     Subprocess ctl(Command({"verify", "b.img"}), {});
     EXPECT_TRUE(WaitFor([&] { return !service_.calls().empty(); }));
@@ -156,7 +170,7 @@ class BadInputTest : public GlintctlTest, public ::testing::WithParamInterface<S
     image.scrub.state = ScrubStatus::State::kFailed;
     image.scrub.error = "gone at the source";
     service_.AddImage(image);
-    return {200, ctl.Wait(), "gone at the source. glintctl evict"};
+    return {200, ctl.Wait(), "gone at the source. glintctl doctor"};
   }
   Seen FailedCheck() {
     service_.SetFindings({{"source", Finding::Level::kFail, "away", "Look at the store"}});
@@ -183,7 +197,8 @@ class BadInputTest : public GlintctlTest, public ::testing::WithParamInterface<S
         {"local failure", &T::LocalFailure}, {"not supported", &T::NotSupported}, {"source refuses", &T::SourceRefuses},
         {"store down", &T::StoreDown}, {"daemon stopping", &T::Stopping}, {"daemon busy", &T::Busy}, {"cache full", &T::CacheFull},
         {"wrong usage", &T::WrongUsage}, {"several daemons", &T::SeveralDaemons}, {"no daemon", &T::NoDaemon},
-        {"daemon gone", &T::DaemonGone}, {"not cached", &T::NotCached}, {"bad image", &T::BadImage},
+        {"daemon gone", &T::DaemonGone}, {"not cached", &T::NotCached}, {"bad image", &T::BadImage}, {"wrong checksum", &T::WrongChecksum},
+        {"source not listed", &T::SourceNotListed}, {"lost result", &T::LostResult},
         {"failed check", &T::FailedCheck}, {"timed out", &T::TimedOut}, {"interrupted", &T::InterruptedSituation}};
     return all;
   }

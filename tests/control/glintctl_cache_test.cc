@@ -173,7 +173,8 @@ TEST_F(GlintctlCacheTest, NamesFromAFileAndStandardInputEachOnce) {
   EXPECT_EQ(missing.code, 2);
   EXPECT_NE(missing.err.find("No such file"), std::string::npos) << missing.err;
   const ProcessResult empty = Ctl({"cache", "-F", "-"}, "# nothing\n");
-  EXPECT_EQ(empty.code, 0) << empty.err;
+  EXPECT_EQ(empty.code, 2) << empty.err;
+  EXPECT_NE(empty.err.find("no names came on standard input"), std::string::npos) << empty.err;
 }
 
 TEST_F(GlintctlCacheTest, NowKeepsTheOrder) {
