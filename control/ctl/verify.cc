@@ -11,7 +11,9 @@
 #include "control/ctl/exit_code.h"
 #include "control/ctl/progress_board.h"
 #include "control/ctl/report.h"
+#include "control/ctl/table.h"
 #include "control/ctl/terminal.h"
+#include "control/ctl/wait.h"
 #include "fs/base/percent.h"
 #include "fs/base/size_text.h"
 
@@ -145,15 +147,15 @@ class Verification {
       results_.Done(item.place, "good", more);
     } else if (state == "repaired") {
       ++repaired_;
-      results_.Done(item.place, fmt::format("repaired, {} bad {}", bad, bad == 1 ? "chunk" : "chunks"), more);
+      results_.Done(item.place, "repaired, " + Counted(bad, "bad chunk"), more);
     } else if (image.is_null()) {
       ++failed_;
       results_.Failed(item.place, kExitNotFound, "it was removed from the cache meanwhile", "glintctl events --no-follow tells why");
     } else if (state == "failed") {
       ++failed_;
       const std::string error = Text(scrub, "error");
-      results_.Failed(item.place, kExitFailed, "verification failed: " + (error.empty() ? "no reason given" : error),
-                      "glintctl evict removes it, glintctl cache fetches it anew", more);
+      results_.Failed(item.place, kExitFailed, "verification failed: " + (error.empty() ? "no reason given" : error), AdviceFor(item, image),
+                      more);
     } else {  // "never": it has forgotten
       ++failed_;
       results_.Failed(item.place, kExitFailed, "the daemon was restarted before it was verified", "Ask again: glintctl verify");
@@ -162,6 +164,21 @@ class Verification {
 
   void GiveUp(int code, const std::string& message, const std::string& next_step) {
     board_.Clear();
+  // What is good of an image is worth more than nothing: it is only given up for a wrong checksum.
+  std::string AdviceFor(const Item& item, const json& image) {
+    if (Text(image, "state") == "invalid") return AdviceForWrongChecksum(item.name);
+    if (Count(Part(image, "scrub"), "bad_chunks") == 0) return "glintctl doctor looks for the reason";
+    const auto status = Get(client_, "/v1/status");
+    if (status && !Flag(*status, "source_reachable"))
+      return "Nothing to do: it is repaired when the source answers again, which glintctl events tells";
+    if (Count(image, "open_count") > 0) {
+      const std::string mountpoint = status ? Text(*status, "mountpoint") : "";
+      return "It is repaired once nobody has it open" +
+             (mountpoint.empty() ? "" : fmt::format("; who has: lsof '{}/{}'", mountpoint, Printable(item.name)));
+    }
+    return "It is tried again by itself; glintctl events tells when it is repaired";
+  }
+
     for (Item& item : items_) {
       if (!item.settled) results_.Failed(item.place, code, message, next_step);
       item.settled = true;

@@ -34,8 +34,36 @@ TEST_F(GlintctlVerifyTest, ResultOfEachImage) {
   EXPECT_EQ(result.code, 1) << "that of bad.img, which comes before none.img";
   EXPECT_NE(result.out.find("good.img: good\n"), std::string::npos) << result.out;
   EXPECT_NE(result.out.find("mended.img: repaired, 3 bad chunks\n"), std::string::npos) << result.out;
-  EXPECT_NE(result.err.find("glintctl: bad.img: verification failed: the source does not answer. glintctl evict"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("glintctl: bad.img: verification failed: the source does not answer. "), std::string::npos) << result.err;
   EXPECT_NE(result.err.find("3 images: 1 good, 1 repaired, 1 failed"), std::string::npos) << result.err;
+}
+
+TEST_F(GlintctlVerifyTest, WhatToDoDependsOnTheCause) {
+  const auto advice = [&](const ImageStatus& image, const ServiceStatus& status) {
+    service_.SetStatus(status);
+    service_.AddImage(image);
+    const size_t calls = service_.calls().size();
+    Subprocess ctl(Command({"verify", image.info.id.name}), {});
+    EXPECT_TRUE(WaitForCalls(calls + 1));
+    service_.AddImage(image);
+    const ProcessResult result = ctl.Wait();
+    EXPECT_EQ(result.code, 1);
+    return result.err;
+  };
+  ServiceStatus status, away;
+  status.mountpoint = "/mnt";
+  away.source_reachable = false;
+  ImageStatus image = MakeImage("v.img", 4 << 20, ImageState::kComplete, 4 << 20);
+  image.scrub = {Scrub::kFailed, 4u << 20, 2, std::chrono::seconds(1'763'650'000), "2 bad chunks"};
+  image.open_count = 1;
+  EXPECT_TRUE(Contains(advice(image, away), "2 bad chunks. Nothing to do: it is repaired when the source answers again"));
+  EXPECT_TRUE(Contains(advice(image, status), "It is repaired once nobody has it open; who has: lsof '/mnt/v.img'"));
+  image.open_count = 0;
+  EXPECT_TRUE(Contains(advice(image, status), "It is tried again by itself"));
+  image.state = ImageState::kInvalid;
+  image.scrub.error = "its sha256 is dcba, the source says abcd";
+  for (const ServiceStatus& any : {status, away})
+    EXPECT_TRUE(Contains(advice(image, any), "Compare the image in the store with its checksum there; glintctl evict 'v.img'"));
 }
 
 TEST_F(GlintctlVerifyTest, All) {
