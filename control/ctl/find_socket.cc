@@ -89,8 +89,12 @@ std::string DescribeListener(const std::string& socket) {
 }
 
 Result<std::string> FindSocket(const std::vector<std::string>& directories) {
-  const std::vector<std::string> found = LiveSockets(directories);
-  if (found.empty()) {
+  std::vector<std::string> found, denied;
+  for (std::string& path : LiveSockets(directories)) {
+    const bool usable = Probe(path) != Liveness::kDenied;
+    (usable ? found : denied).push_back(std::move(path));
+  }
+  if (found.empty() && denied.empty()) {
     return Error{Errc::kUnavailable,
                  fmt::format("no daemon is running: no live socket *.sock in {}. Start one with glintfs SOURCE MOUNTPOINT, or "
                              "name its socket with -s SOCKET",
@@ -100,9 +104,9 @@ Result<std::string> FindSocket(const std::vector<std::string>& directories) {
     return Error{Errc::kInvalid,
                  fmt::format("several daemons are running, choose one with -s:\n  {}", fmt::join(found, "\n  "))};
   }
-  if (Probe(found[0]) == Liveness::kDenied) {
+  if (found.empty()) {
     return Error{Errc::kAccessDenied,
-                 fmt::format("permission denied on {}. Be root (sudo), or in the group of the socket", found[0])};
+                 fmt::format("permission denied on {}. Be root (sudo), or in the group of the socket", fmt::join(denied, " and "))};
   }
   return found[0];
 }

@@ -268,6 +268,27 @@ TEST_F(GlintctlWaitTest, WaitsForTheVerdictWhereThereIsAChecksum) {
   ImageStatus image = MakeImage("w.img", 4 << 20, ImageState::kComplete, 4 << 20);
   image.checksum_asked = false;  // it may have one
   service_.AddImage(image);
+// One that the caller may not use is none of his.
+TEST_F(GlintctlTest, ASocketThatIsDeniedDoesNotCountBesideAnother) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to look as another user";
+  auto other = ControlServer::Start({dir_ / "other.sock", std::nullopt, {}}, service_);
+  ASSERT_TRUE(other);
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0755), 0);
+  ASSERT_EQ(::chmod((dir_ / "other.sock").c_str(), 0600), 0);
+  ASSERT_EQ(::chmod(path().c_str(), 0666), 0);
+  TempDir open;  // another user may not reach the build directory
+  ASSERT_EQ(::chmod(open.path().c_str(), 0755), 0);
+  if (::access("/usr/bin/setpriv", X_OK) != 0) GTEST_SKIP() << "needs setpriv (util-linux)";
+  std::filesystem::copy_file(GLINTCTL, open / "glintctl");
+  const std::vector<std::string> command = {"/usr/bin/setpriv", "--reuid=1234", "--regid=1234", "--clear-groups", open / "glintctl", "status"};
+  const ProcessResult one = Execute(command, OnlyIn(dir_.path()));
+  EXPECT_NE(one.err.find("uid 1234"), std::string::npos) << "it is asked, and says so: " << one.err;
+  ASSERT_EQ(::chmod(path().c_str(), 0600), 0);
+  const ProcessResult none = Execute(command, OnlyIn(dir_.path()));
+  EXPECT_EQ(none.code, 7) << none.err;
+  EXPECT_NE(none.err.find(dir_ / "other.sock"), std::string::npos) << none.err;
+}
+
   Subprocess ctl(Command({"cache", "--wait", "w.img"}), OnTerminal());
   ASSERT_TRUE(WaitFor([&] { return Contains(ctl.ErrorSoFar(), "]  100%  4.00 MiB of 4.00 MiB  verifying"); })) << ctl.ErrorSoFar();
   service_.RemoveQueued("w.img");
