@@ -1,8 +1,11 @@
 // glintctl: asks a running glintfs daemon what it caches, and tells it what to cache, keep and remove.
 #include <curl/curl.h>
+#include <stdio_ext.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <string_view>
 
@@ -44,6 +47,17 @@ int Run(int argc, char** argv) {
   return RunCommand(options, client);
 }
 
+// Whether all that was printed got where it was to go; else says so. A full disk may show with the last of it only.
+bool OutputArrived() {
+  const bool failed = std::ferror(stdout) != 0, pending = ::__fpending(stdout) > 0;
+  errno = 0;
+  const bool closed = std::fclose(stdout) == 0 || (errno == EBADF && !pending);  // nothing was to go where there is nothing
+  if (closed && !failed) return true;
+  // Why is known only if it happened just now.
+  std::fprintf(stderr, "glintctl: the result could not be written%s%s\n", errno != 0 ? ": " : "", errno != 0 ? std::strerror(errno) : "");
+  return false;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -52,8 +66,9 @@ int main(int argc, char** argv) {
   try {
     code = Run(argc, argv);
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "glintctl: %s\n", error.what());
+    if (std::ferror(stdout) == 0) std::fprintf(stderr, "glintctl: %s\n", error.what());  // else it is told below
   }
+  if (!OutputArrived() && code == glintfs::ctl::kExitOk) code = glintfs::ctl::kExitFailed;
   curl_global_cleanup();
   return code;
 }

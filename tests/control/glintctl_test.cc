@@ -85,6 +85,61 @@ TEST_F(GlintctlTest, Evict) {
   EXPECT_EQ(Ctl({"evict", "--all", "b.img"}).code, 2);
 }
 
+TEST_F(GlintctlTest, EvictAllTellsWhatWentAndWhatStays) {
+  ImageStatus open = MakeImage("open.img", 1 << 20, ImageState::kComplete, 1 << 20), pinned = MakeImage("pin.img", 1 << 20, ImageState::kComplete, 1 << 20);
+  open.open_count = 1;
+  pinned.pinned = true;
+  service_.AddImage(open);
+  service_.AddImage(pinned);
+  EXPECT_EQ(Ctl({"evict", "--all"}).out, "2 images removed, 1.00 MiB\nopen.img: stays: open\npin.img: stays: pinned\n");
+  service_.AddImage(MakeImage("b.img", 2048, ImageState::kVerified, 2048));
+  const json document = CtlJson({"evict", "--all"});
+  EXPECT_EQ(document, (json{{"cleared", "both"}, {"removed_images", 1}, {"removed_bytes", 2048}, {"stayed", {"open.img", "pin.img"}}}));
+}
+
+TEST_F(GlintctlTest, OfTwoVersionsTheOldOneIsMarked) {
+  ImageStatus old = MakeImage("b.img", 2000, ImageState::kInvalid, 2000);
+  old.error = "superseded: the source has another version, or none";
+  service_.AddAlias("b.img, old", old);
+  const ProcessResult list = Ctl({"list"});
+  EXPECT_NE(list.out.find("  superseded\n"), std::string::npos) << list.out;
+  EXPECT_EQ(list.out.find("error"), std::string::npos) << list.out;
+}
+
+TEST_F(GlintctlTest, LongNamesAreShortenedOnATerminalOnly) {
+  const std::string name = "directory/with/a/very-long-name-of-an-image-that-does-not-fit-into-eighty-columns-v2.qcow2";
+  service_.AddImage(MakeImage(name, 1 << 20, ImageState::kComplete, 1 << 20));
+  const ProcessResult screen = Subprocess(Command({"list"}), OnScreen(24, 90)).Wait();
+  EXPECT_EQ(screen.code, 0);
+  EXPECT_FALSE(Contains(screen.err, name)) << screen.err;
+  EXPECT_TRUE(Contains(screen.err, "...")) << screen.err;
+  EXPECT_TRUE(Contains(screen.err, "v2.qcow2  complete")) << screen.err;
+  EXPECT_TRUE(Contains(Ctl({"list"}).out, name));
+  QueueEntry entry;
+  entry.name = name;
+  service_.AddQueued(entry);
+  EXPECT_FALSE(Contains(Subprocess(Command({"queue"}), OnScreen(24, 80)).Wait().err, name));
+  EXPECT_TRUE(Contains(Ctl({"queue"}).out, name));
+}
+
+TEST_F(GlintctlTest, AResultThatCannotBeWrittenIsAFailure) {
+  if (::access("/dev/full", W_OK) != 0) GTEST_SKIP() << "needs /dev/full";
+  QueueEntry entry;
+  entry.name = "q.img";
+  service_.AddQueued(entry);
+  service_.SetSettings({{"max_size", "10G", "10G", "a size", "", true}});
+  for (const std::string command :
+       {"status", "list", "show b.img", "queue", "top -n1 -d1ms", "top --json -n1 -d1ms", "events --no-follow", "cache b.img", "cancel q.img", "verify --background b.img",
+        "verify --background --json b.img", "pin b.img", "pins", "unpin b.img", "prune", "clean", "get", "doctor", "evict b.img", "evict --all",
+        "queue clear", "--help", "--man", "--version", "list --help", "list --json", "evict none.img --json"}) {
+    if (command.starts_with("events")) service_.AddEvent({0, std::chrono::seconds(1), ServiceEvent::Kind::kFilled, "b.img", "", 1});
+    const ProcessResult result = Execute({"/bin/sh", "-c", std::string(GLINTCTL) + " -s " + path() + " " + command + " >/dev/full"});
+    EXPECT_NE(result.code, 0) << command;
+    EXPECT_NE(result.err.find("glintctl: the result could not be written"), std::string::npos) << command << ": " << result.err;
+  }
+  EXPECT_EQ(Execute({"/bin/sh", "-c", std::string(GLINTCTL) + " -q -s " + path() + " pin x.img >&-"}).code, 0) << "it has nothing to print";
+}
+
 TEST_F(GlintctlTest, Prune) {
   EXPECT_EQ(Ctl({"prune"}).out, "old.img\nolder.img\n2 images removed, 2.86 MiB\n");
   EXPECT_EQ(Ctl({"prune", "--to", "5Gi", "--dry-run"}).out,
