@@ -157,7 +157,7 @@ void AddCaching(CLI::App& app, CtlOptions& options) {
   CLI::App* verify = AddCommand(app, options, "verify",
                                 "Read cached images again and compare with their hashes and the source's checksum; bad parts are fetched "
                                 "again. Waits for the results");
-  AddNames(verify, options, false);
+  AddNamesOrMatch(verify, options, "Images in the cache");
   verify->add_flag("--all", options.all, "All that is cached");
   verify->add_flag("--background", options.background, "Do not wait; 'glintctl show' and 'glintctl events' tell the results");
   AddTime(verify, "--timeout", options.timeout, "No longer than this, asking included");
@@ -165,7 +165,7 @@ void AddCaching(CLI::App& app, CtlOptions& options) {
 
 void AddRemoving(CLI::App& app, CtlOptions& options) {
   CLI::App* evict = AddCommand(app, options, "evict", "Remove images from the cache and from the queue");
-  AddNames(evict, options, false);
+  AddNamesOrMatch(evict, options, "Images in the cache");
   evict->add_flag("--all", options.all, "Remove everything that is not in use or pinned, and empty the queue");
   CLI::App* prune =
       AddCommand(app, options, "prune", "Remove the least recently used images until the cache is small enough");
@@ -181,8 +181,8 @@ void AddRemoving(CLI::App& app, CtlOptions& options) {
       ->type_name("SIZE");
   prune->add_flag("-n,--dry-run", options.dry_run, "Only show what would be removed");
   AddCommand(app, options, "clean", "Remove stalled and invalid images now");
-  AddNames(AddCommand(app, options, "pin", "Keep images from being evicted. They need not be cached yet"), options);
-  AddNames(AddCommand(app, options, "unpin", "Let images be evicted again"), options);
+  AddNamesOrMatch(AddCommand(app, options, "pin", "Keep images from being evicted. They need not be cached yet"), options, "Images in the cache");
+  AddNamesOrMatch(AddCommand(app, options, "unpin", "Let images be evicted again"), options, "Pinned images");
   AddCommand(app, options, "pins", "List the images that are pinned");
 }
 
@@ -196,10 +196,13 @@ void AddDaemon(CLI::App& app, CtlOptions& options) {
 
 void CheckTogether(const CtlOptions& options) {
   const bool chosen = options.all || !options.globs.empty() || !options.from_file.empty();
-  if (options.command == "evict" && options.all != options.names.empty())
-    throw CLI::ValidationError("evict", options.all ? "--all takes no names" : "name images, or give --all");
-  if (options.command == "verify" && options.all != options.names.empty())
-    throw CLI::ValidationError("verify", options.all ? "--all takes no names" : "name images, or give --all");
+  for (const char* command : {"evict", "verify", "pin", "unpin", "cancel"}) {
+    if (options.command != command) continue;
+    const bool takes_all = options.command == "evict" || options.command == "verify", named = !options.names.empty() || !options.globs.empty();
+    if (options.all && named) throw CLI::ValidationError(command, "--all is everything: it goes with nothing else");
+    if (!options.all && !named)
+      throw CLI::ValidationError(command, takes_all ? "name images, or give --match GLOB or --all" : "name images, or give --match GLOB");
+  }
   if (options.command == "cache") {
     if (!chosen && options.names.empty())
       throw CLI::ValidationError("cache", "name images, or give --all, --match GLOB or --from-file FILE");

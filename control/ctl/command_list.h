@@ -12,6 +12,14 @@
 
 namespace glintfs::ctl {
 
+// The names on the command line and those that match its globs: of pins for unpin, of what is being cached for cancel, else of what
+// is in the cache. Nothing, with `code` set, after having printed what is wrong.
+std::optional<std::vector<std::string>> NamesToActOn(const CtlOptions& options, Client& client, int& code);
+
+int RunPin(const CtlOptions& options, Client& client);
+int RunUnpin(const CtlOptions& options, Client& client);
+int RunCancel(const CtlOptions& options, Client& client);
+int RunEvict(const CtlOptions& options, Client& client);
 int RunCache(const CtlOptions& options, Client& client);
 int RunVerify(const CtlOptions& options, Client& client);
 int RunEvents(const CtlOptions& options, Client& client);

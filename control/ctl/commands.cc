@@ -1,6 +1,7 @@
 #include "control/ctl/commands.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -41,17 +42,7 @@ int ShowAnswer(const CtlOptions& options, Client& client, const std::string& ver
   return kExitOk;
 }
 
-// ---- Commands that do one thing to each of several images.
-
-int ForEachName(const CtlOptions& options, Client& client, const std::string& verb, const std::string& prefix,
-                std::string_view done) {
-  Results results(options, client);
-  for (const std::string& name : options.names) {
-    const size_t at = results.Add(name);
-    if (results.Send(client, at, verb, prefix)) results.Done(at, done);
-  }
-  return results.Finish();
-}
+// ---- Others
 
 int SendClear(const CtlOptions& options, Client& client, const std::string& target, std::string_view done) {
   const auto reply = client.Send("DELETE", "/v2/cache", {"x-image-cache-clear-target: " + target});
@@ -65,14 +56,9 @@ int SendClear(const CtlOptions& options, Client& client, const std::string& targ
   return kExitOk;
 }
 
-int Evict(const CtlOptions& options, Client& client) {
-  if (options.all) return SendClear(options, client, "both", "Removed everything that was not in use or pinned.");
-  return ForEachName(options, client, "DELETE", "/v2/cache/", "removed");
-}
-
 int Queue(const CtlOptions& options, Client& client) {
   if (options.clear || options.queue_action == "clear") return SendClear(options, client, "queue", "The queue is empty now.");
-  return ShowAnswer(options, client, "GET", "/v1/queue", [](const json& queue) { return QueueText(queue, WallNow()); });
+  return ShowAnswer(options, client, "GET", "/v1/queue", [](const json& queue) { return QueueText(queue, WallNow(), KnownColumns(STDOUT_FILENO)); });
 }
 
 int Prune(const CtlOptions& options, Client& client) {
@@ -117,7 +103,7 @@ int List(const CtlOptions& options, Client& client) {
   if (options.json) {
     PrintJson({{"images", images}});
   } else {
-    Print(ImagesText({{"images", images}}, WallNow()));
+    Print(ImagesText({{"images", images}}, WallNow(), KnownColumns(STDOUT_FILENO)));
   }
   return kExitOk;
 }
@@ -144,7 +130,7 @@ int Pins(const CtlOptions& options, Client& client) {
   if (options.json) {
     PrintJson({{"images", images}});
   } else {
-    Print(ImagesText({{"images", images}}, WallNow()));
+    Print(ImagesText({{"images", images}}, WallNow(), KnownColumns(STDOUT_FILENO)));
   }
   return kExitOk;
 }
@@ -174,16 +160,6 @@ int Show(const CtlOptions& options, Client& client) {
   return code;
 }
 
-int Pin(const CtlOptions& options, Client& client) {
-  return ForEachName(options, client, "PUT", "/v1/pins/", "pinned");
-}
-int Unpin(const CtlOptions& options, Client& client) {
-  return ForEachName(options, client, "DELETE", "/v1/pins/", "no longer pinned");
-}
-
-int Cancel(const CtlOptions& options, Client& client) {
-  return ForEachName(options, client, "DELETE", "/v1/queue/", "no longer being cached");
-}
 int Doctor(const CtlOptions& options, Client& client) { return RunDoctor(options, &client, {}); }
 
 constexpr std::string_view kInterrupted = "\nglintctl: interrupted before the daemon answered. How it is: glintctl doctor\n";
@@ -199,8 +175,8 @@ struct Command {
   int interrupted_code = kExitInterrupted;
 };
 constexpr Command kCommands[] = {{"status", Status}, {"list", List},       {"show", Show},     {"queue", Queue},       {"top", RunTop, "", kExitOk},
-                                 {"events", RunEvents, "", kExitOk}, {"cache", RunCache, kInterruptedCaching},  {"cancel", Cancel}, {"verify", RunVerify, kInterruptedVerifying},  {"evict", Evict},
-                                 {"prune", Prune},   {"clean", Clean},     {"pin", Pin},       {"unpin", Unpin},       {"pins", Pins},
+                                 {"events", RunEvents, "", kExitOk}, {"cache", RunCache, kInterruptedCaching},  {"cancel", RunCancel}, {"verify", RunVerify, kInterruptedVerifying},  {"evict", RunEvict},
+                                 {"prune", Prune},   {"clean", Clean},     {"pin", RunPin},       {"unpin", RunUnpin},       {"pins", Pins},
                                  {"get", RunGet},    {"set", RunSet},      {"doctor", Doctor}};
 
 }  // namespace

@@ -17,14 +17,10 @@ namespace {
 using nlohmann::json;
 using Nanos = std::chrono::nanoseconds;
 
-std::string Span(Nanos span) {
-  return span < std::chrono::minutes(1) ? FormatDuration(std::chrono::duration_cast<std::chrono::seconds>(span))
-                                        : FormatDuration(span);
-}
-
 std::string Ago(const json& object, const char* key, Nanos now) {
   if (!Part(object, key).is_number()) return "never";
-  return Span(std::max(Nanos(0), now - Seconds(Real(object, key)))) + " ago";
+  const Nanos since = now - Seconds(Real(object, key));
+  return since < std::chrono::seconds(1) ? "now" : Span(since) + " ago";
 }
 
 std::string Percent(uint64_t part, uint64_t whole) {
@@ -45,7 +41,8 @@ std::string Marks(const json& image) {
   if (Count(image, "open_count") > 0) add("open");
   if (Flag(image, "filling"))
     add(Real(image, "fill_rate") >= 1 ? "filling at " + Size(image, "fill_rate") + "/s" : "filling");
-  if (!Text(image, "error").empty()) add("error");
+  if (IsSuperseded(image)) add("superseded");
+  else if (!Text(image, "error").empty()) add("error");
   return marks;
 }
 
@@ -79,7 +76,7 @@ std::string RequestsLine(const json& requests) {
                         Real(operation, "median_below") * 1000,
                         Real(operation, "p99_below") * 1000);
   }
-  return text + fmt::format("; {} retries", Count(requests, "retries"));
+  return text + "; " + Counted(Count(requests, "retries"), "retry", "retries");
 }
 
 std::string ErrorsLine(const json& errors) {
@@ -121,15 +118,15 @@ std::string StatusText(const json& status) {
   const json& passthrough = Part(status, "passthrough");
   Line(text, "Passthrough", Flag(passthrough, "on") ? "on" : "off: " + Text(passthrough, "refused"));
   Line(text, "In flight",
-       fmt::format("{} fetches, {} waiting, {} reads parked", Count(flight, "fetches_running"),
-                   Count(flight, "fetches_waiting"), Count(flight, "reads_parked")));
+       fmt::format("{}, {} waiting, {} parked", Counted(Count(flight, "fetches_running"), "fetch", "fetches"),
+                   Count(flight, "fetches_waiting"), Counted(Count(flight, "reads_parked"), "read")));
   Line(text, "Reads",
-       fmt::format("{} hits, {} misses, {} read, {} not kept", Count(counters, "read_hits"),
-                   Count(counters, "read_misses"), Size(counters, "bytes_read"), Size(counters, "bypassed_bytes")));
+       fmt::format("{}, {}, {} read, {} not kept", Counted(Count(counters, "read_hits"), "hit"),
+                   Counted(Count(counters, "read_misses"), "miss", "misses"), Size(counters, "bytes_read"), Size(counters, "bypassed_bytes")));
   Line(text, "Fetched",
-       fmt::format("{} on demand, {} readahead, {} queued, {} background, {} errors", Size(fetched, "demand"),
+       fmt::format("{} on demand, {} readahead, {} queued, {} background, {}", Size(fetched, "demand"),
                    Size(fetched, "readahead"), Size(fetched, "queued"), Size(fetched, "background"),
-                   Count(counters, "fetch_errors")));
+                   Counted(Count(counters, "fetch_errors"), "error")));
   const json& requests = Part(status, "source_requests");
   Line(text, "Requests", RequestsLine(requests));
   Line(text, "Errors", ErrorsLine(Part(requests, "errors")));
@@ -138,12 +135,12 @@ std::string StatusText(const json& status) {
                    Size(counters, "evicted_bytes"), Count(counters, "stalled_removed"),
                    Count(counters, "invalid_removed")));
   Line(text, "Checksums",
-       fmt::format("{} right, {} wrong, {} bad chunks", Count(counters, "checksum_ok"),
-                   Count(counters, "checksum_failed"), Count(counters, "bad_chunks")));
+       fmt::format("{} right, {} wrong, {}", Count(counters, "checksum_ok"),
+                   Count(counters, "checksum_failed"), Counted(Count(counters, "bad_chunks"), "bad chunk")));
   return text;
 }
 
-std::string ImagesText(const json& images, Nanos now) {
+std::string ImagesText(const json& images, Nanos now, std::optional<size_t> columns) {
   Table table({{"NAME"},
                {"STATE"},
                {"SIZE", Table::Align::kRight},
@@ -156,6 +153,7 @@ std::string ImagesText(const json& images, Nanos now) {
     table.Add({Text(image, "name"), Text(image, "state"), Size(image, "size"), Cached(image), Size(image, "disk_bytes"),
                fmt::format("{}", Count(image, "hits")), Ago(image, "last_access", now), Marks(image)});
   }
+  if (columns) table.FitInto(*columns);
   return table.Render();
 }
 
@@ -181,7 +179,7 @@ std::string ImageText(const json& image, Nanos now) {
   return text;
 }
 
-std::string QueueText(const json& queue, Nanos now) {
+std::string QueueText(const json& queue, Nanos now, std::optional<size_t> columns) {
   const json& entries = Part(queue, "queue");
   if (entries.empty()) return "The queue is empty.\n";
   Table table({{"NAME"},
@@ -194,6 +192,7 @@ std::string QueueText(const json& queue, Nanos now) {
     table.Add({Text(entry, "name"), QueueState(entry, now), Percent(Count(entry, "cached_bytes"), Count(entry, "size")),
                Ago(entry, "added", now), fmt::format("{}", Count(entry, "attempts")), Text(entry, "error")});
   }
+  if (columns) table.FitInto(*columns);
   return table.Render();
 }
 
@@ -204,8 +203,7 @@ std::string RemovedText(const json& answer, bool dry_run) {
   for (const json& name : Part(answer, "images")) {
     if (name.is_string()) text += Printable(name.get<std::string>()) + "\n";
   }
-  return text + fmt::format("{} {}{}, {}\n", files, files == 1 ? "image" : "images",
-                            dry_run ? " would be removed" : " removed",
+  return text + fmt::format("{}{}, {}\n", Counted(files, "image"), dry_run ? " would be removed" : " removed",
                             Size(answer, prune ? "total_bytes_pruned" : "total_bytes_cleaned"));
 }
 

@@ -3,14 +3,18 @@
 
 #include <chrono>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 
 namespace glintfs::ctl {
 
 std::string StatusText(const nlohmann::json& status);                                // GET /v1/status
-std::string ImagesText(const nlohmann::json& images, std::chrono::nanoseconds now);  // GET /v1/images
+// Lists, with long names shortened so that lines fit into `columns` if given.
+std::string ImagesText(const nlohmann::json& images, std::chrono::nanoseconds now,
+                       std::optional<size_t> columns = std::nullopt);  // GET /v1/images
+std::string QueueText(const nlohmann::json& queue, std::chrono::nanoseconds now,
+                      std::optional<size_t> columns = std::nullopt);  // GET /v1/queue
 std::string ImageText(const nlohmann::json& image, std::chrono::nanoseconds now);    // GET /v1/images/{image}
-std::string QueueText(const nlohmann::json& queue, std::chrono::nanoseconds now);    // GET /v1/queue
 std::string RemovedText(const nlohmann::json& answer, bool dry_run);                 // of prune and clean
 
 }  // namespace glintfs::ctl

@@ -60,7 +60,7 @@ void PrintFailure(std::string_view subject, const std::string& message, const st
 const std::vector<std::string>& Advisor::KnownNames() {
   if (names_) return *names_;
   names_.emplace();
-  if (options_.command == "cache") {
+  if (OfTheSource()) {
     const auto end = std::chrono::steady_clock::now() + kSearchTime;
     size_t asked = 0;
     const std::vector<Glob> all = {Glob("**")};
@@ -77,7 +77,7 @@ const std::vector<std::string>& Advisor::KnownNames() {
 }
 
 std::string Advisor::ForUnknown(const std::string& name) {
-  const std::string fallback = options_.command == "cache" ? "Names are as below the mount: dir/disk.img"
+  const std::string fallback = OfTheSource() ? "Names are as below the mount: dir/disk.img"
                                                            : "glintctl list shows what is cached";
   if (name.empty()) return fallback;
   const auto& known = KnownNames();
@@ -95,7 +95,7 @@ std::string Advisor::ForBusy(const std::string& name) {
   if (Count(*image, "open_count") > 0) {
     const auto status = Get(client_, "/v1/status");
     const std::string mountpoint = status ? Text(*status, "mountpoint") : "";
-    text = fmt::format("It is open {} times", Count(*image, "open_count"));
+    text = Count(*image, "open_count") == 1 ? "It is open" : fmt::format("It is open {} times", Count(*image, "open_count"));
     if (!mountpoint.empty()) text += fmt::format("; by whom: lsof '{}/{}'", mountpoint, Printable(name));
   }
   if (Flag(*image, "pinned")) text += (text.empty() ? "Let it go: " : ". It is pinned, too: ") + fmt::format("glintctl unpin '{}'", Printable(name));
@@ -117,7 +117,7 @@ std::string Advisor::For(int http_status, const std::string& message, const std:
     case 502: return "glintctl doctor looks for the reason";
     case 501: return options_.command == "cache" ? "Give whole names instead" : "";
     case 503:
-      if (message.starts_with(kTooManyConnections)) return "Try again soon; who holds them: ss -xp, over TCP ss -tp";
+      if (message.starts_with(kTooManyConnections)) return "Who holds them: ss -xp, over TCP ss -tp";
       return "glintctl status tells since when the source is away; try again later";
     case 507:
       if (message.find(kLargerThanCache) != message.npos) return "glintctl set max_size=SIZE makes the cache larger";

@@ -31,6 +31,7 @@ class Advisor {
   std::string For(const Error& error) const;
 
  private:
+  bool OfTheSource() const { return options_.command == "cache" || options_.command == "pin"; }  // what its names are of
   std::string ForUnknown(const std::string& name);
   std::string ForBusy(const std::string& name);
   const std::vector<std::string>& KnownNames();

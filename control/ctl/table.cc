@@ -2,8 +2,14 @@
 
 #include <algorithm>
 #include <cassert>
+#include <numeric>
 
 namespace glintfs::ctl {
+namespace {
+
+constexpr size_t kShortestName = 16;
+
+}  // namespace
 
 std::string Printable(std::string_view text) {
   std::string out;
@@ -25,6 +31,20 @@ size_t DisplayWidth(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
+std::string ShortenedInTheMiddle(std::string_view text, size_t columns) {
+  const size_t width = DisplayWidth(text);
+  if (width <= columns) return std::string(text);
+  const size_t kept = columns - 3, front = kept / 3, back = kept - front;  // the end tells more
+  std::string start, end;
+  size_t at = 0;
+  for (const char c : text) {
+    if ((static_cast<unsigned char>(c) & 0xC0) != 0x80) ++at;
+    if (at <= front) start += c;
+    if (at > width - back) end += c;
+  }
+  return start + "..." + end;
+}
+
 void Table::Add(std::vector<std::string> cells) {
   assert(cells.size() == columns_.size());
   for (std::string& cell : cells) cell = Printable(cell);
@@ -42,14 +62,26 @@ std::string Table::Line(const std::vector<std::string>& cells, const std::vector
   return line + "\n";
 }
 
-std::string Table::Render() const {
-  std::vector<std::string> titles;
+std::vector<size_t> Table::Widths() const {
   std::vector<size_t> widths;
   for (size_t i = 0; i < columns_.size(); ++i) {
-    titles.push_back(columns_[i].title);
     widths.push_back(DisplayWidth(columns_[i].title));
     for (const auto& row : rows_) widths[i] = std::max(widths[i], DisplayWidth(row[i]));
   }
+  return widths;
+}
+
+void Table::FitInto(size_t columns) {
+  const std::vector<size_t> widths = Widths();
+  const size_t others = std::accumulate(widths.begin() + 1, widths.end(), 2 * (widths.size() - 1));
+  const size_t room = std::max(kShortestName, columns - std::min(columns, others));
+  for (auto& row : rows_) row[0] = ShortenedInTheMiddle(row[0], room);
+}
+
+std::string Table::Render() const {
+  std::vector<std::string> titles;
+  for (const Column& column : columns_) titles.push_back(column.title);
+  const std::vector<size_t> widths = Widths();
   std::string text = Line(titles, widths);
   for (const auto& row : rows_) text += Line(row, widths);
   return text;

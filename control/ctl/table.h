@@ -13,6 +13,9 @@ std::string Printable(std::string_view text);
 // Columns a terminal needs for `text`: its UTF-8 code points.
 size_t DisplayWidth(std::string_view text);
 
+// `text` in `columns` (5 or more), without what is in its middle: a name begins with its directory and ends in what tells it apart.
+std::string ShortenedInTheMiddle(std::string_view text, size_t columns);
+
 class Table {
  public:
   enum class Align { kLeft, kRight };
@@ -26,10 +29,14 @@ class Table {
   // REQUIRES: as many cells as columns
   void Add(std::vector<std::string> cells);
 
+  // So that lines take no more than `columns`, as far as the first column can be shortened for it.
+  void FitInto(size_t columns);
+
   // The title line and one line per row; two blanks between columns, none at the end of a line.
   std::string Render() const;
 
  private:
+  std::vector<size_t> Widths() const;
   std::string Line(const std::vector<std::string>& cells, const std::vector<size_t>& widths) const;
 
   const std::vector<Column> columns_;

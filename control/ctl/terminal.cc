@@ -94,6 +94,11 @@ TerminalSize SizeOf(int fd) {
   return result;
 }
 
+std::optional<size_t> KnownColumns(int fd) {
+  winsize size{};
+  return ::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? std::optional<size_t>(size.ws_col) : std::nullopt;
+}
+
 void CatchInterrupts() {
   for (const int number : {SIGINT, SIGTERM}) OnSignal(number, [](int) { interrupted = 1; }, SA_RESETHAND);
 }

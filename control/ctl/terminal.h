@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,7 @@ struct TerminalSize {
   size_t rows = 24;
 };
 TerminalSize SizeOf(int fd);  // 80 × 24 when it is no terminal
+std::optional<size_t> KnownColumns(int fd);  // of a terminal that tells
 
 // What SIGINT and SIGTERM do: end the program (as at its start), set a flag (a second one ends the program), or end it at once
 // with a last line on standard error and an exit code. `last_words` must live for ever.

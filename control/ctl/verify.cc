@@ -44,7 +44,7 @@ class Verification {
   int Run() {
     if (options_.timeout) client_.SetDeadline(SteadyClock::now() + *options_.timeout);
     int code = kExitOk;
-    if (!(options_.all ? AskAll(code) : AskEach())) return code;
+    if (!(options_.all ? AskAll(code) : AskEach(code))) return code;
     if (!options_.background) Wait();
     if (options_.background)
       for (const Item& item : items_) results_.Done(item.place, "will be verified");
@@ -60,8 +60,10 @@ class Verification {
     items_.push_back(std::move(item));
   }
 
-  bool AskEach() {
-    for (const std::string& name : options_.names) {
+  bool AskEach(int& code) {
+    const auto names = NamesToActOn(options_, client_, code);
+    if (!names) return false;
+    for (const std::string& name : *names) {
       Add(name, "/v1/images/" + PercentEncode(name));
       if (!results_.Send(client_, items_.back().place, "POST", "/v1/scrub/")) items_.pop_back();
     }
@@ -162,8 +164,6 @@ class Verification {
     }
   }
 
-  void GiveUp(int code, const std::string& message, const std::string& next_step) {
-    board_.Clear();
   // What is good of an image is worth more than nothing: it is only given up for a wrong checksum.
   std::string AdviceFor(const Item& item, const json& image) {
     if (Text(image, "state") == "invalid") return AdviceForWrongChecksum(item.name);
@@ -179,6 +179,8 @@ class Verification {
     return "It is tried again by itself; glintctl events tells when it is repaired";
   }
 
+  void GiveUp(int code, const std::string& message, const std::string& next_step) {
+    board_.Clear();
     for (Item& item : items_) {
       if (!item.settled) results_.Failed(item.place, code, message, next_step);
       item.settled = true;

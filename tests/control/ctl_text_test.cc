@@ -31,6 +31,32 @@ TEST(TableTest, AlignsByCodePoints) {
             "longer  12345\n");
 }
 
+TEST(TableTest, ShortensNamesToFit) {
+  EXPECT_EQ(ShortenedInTheMiddle("short", 10), "short");
+  EXPECT_EQ(ShortenedInTheMiddle("abcdefghijklmnopqrstuvwxyz", 12), "abc...uvwxyz");
+  EXPECT_EQ(ShortenedInTheMiddle("\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9", 6), "\xc3\xa9...\xc3\xa9\xc3\xa9");
+  Table table({{"NAME"}, {"SIZE", Table::Align::kRight}});
+  table.Add({"abcdefghijklmnopqrstuvwxyz", "12345"});
+  table.FitInto(25);
+  EXPECT_EQ(table.Render(),
+            "NAME                 SIZE\n"
+            "abcde...qrstuvwxyz  12345\n");
+  table.FitInto(5);
+  EXPECT_NE(table.Render().find("..."), std::string::npos) << "something is left of it";
+}
+
+TEST(RenderTest, OfOneThereIsOne) {
+  const std::string text = StatusText(json::parse(R"({"uptime_seconds": 0.1, "in_flight": {"fetches_running": 1, "reads_parked": 1},
+      "counters": {"read_hits": 1, "read_misses": 1, "fetch_errors": 1, "bad_chunks": 1}, "source_requests": {"retries": 1}})"));
+  for (const char* wrong : {"1 fetches", "1 reads", "1 hits", "1 misses", "1 errors", "1 bad chunks", "1 retries", "0ms"})
+    EXPECT_EQ(text.find(wrong), std::string::npos) << wrong << "\n" << text;
+  EXPECT_NE(text.find("up <1s"), std::string::npos) << text;
+  const json queue = json::parse(R"({"queue": [{"name": "a", "added": 99.5, "next_try": 100.5, "attempts": 1, "error": "down"}]})");
+  const std::string queued = QueueText(queue, seconds(100));
+  EXPECT_NE(queued.find("again in <1s"), std::string::npos) << queued;
+  EXPECT_EQ(queued.find("0ms"), std::string::npos) << queued;
+}
+
 TEST(TableTest, NamesDoNotSteerTheTerminal) {
   EXPECT_EQ(Printable("a\033[2Jb\n\x7f\xc2\x9b\xc3\xa9"), "a?[2Jb???\xc3\xa9");
 }
@@ -64,6 +90,11 @@ TEST(ProgressTest, Text) {
   EXPECT_EQ(ProgressText({"a", "queued", 512, 1024, 5}), " 50%  512 B of 1.00 KiB  queued");
 }
 
+TEST(ProgressTest, OfSizesThatAreNotKnownYet) {
+  EXPECT_EQ(ProgressText({"a", "", 512 << 20, 1 << 30, 64 << 20, "", true}), "512 MiB of at least 1.00 GiB  64.0 MiB/s  9s left or more");
+  EXPECT_EQ(ProgressText({"a", "", 1 << 30, 1 << 30, 64 << 20, "", true}), "1.00 GiB of at least 1.00 GiB  64.0 MiB/s  1s left or more");
+}
+
 TEST(ProgressTest, TheBarFitsEveryWidth) {
   const Progress progress{"a/quite/long/path/to/an/image-with-a-long-name.qcow2", "", 300 << 20, 1 << 30, 64 << 20};
   for (size_t width = 1; width < 200; ++width) EXPECT_LE(DisplayWidth(ProgressBar(progress, width)), width) << width;
@@ -83,6 +114,18 @@ TEST(JudgeWaitTest, States) {
   EXPECT_EQ(JudgeWait(nullptr, image("partial", false)), WaitState::kGone);
   EXPECT_EQ(JudgeWait(queued, image("invalid", false)), WaitState::kInvalid);
   EXPECT_EQ(JudgeWait(nullptr, nullptr), WaitState::kGone);
+  json checked = image("complete", false);
+  checked["checksum"] = nullptr;
+  checked["checksum_asked"] = false;
+  EXPECT_EQ(JudgeWait(nullptr, checked), WaitState::kVerifying);
+  checked["checksum_asked"] = true;
+  EXPECT_EQ(JudgeWait(nullptr, checked), WaitState::kCached) << "it has none, or it cannot be asked for";
+  checked["checksum"] = {{"algorithm", "sha256"}, {"value", "abcd"}};
+  EXPECT_EQ(JudgeWait(queued, checked), WaitState::kVerifying);
+  json superseded = image("invalid", false);
+  superseded["error"] = "superseded: the source has another version, or none";
+  EXPECT_EQ(JudgeWait(queued, superseded), WaitState::kGoesOn);
+  EXPECT_EQ(JudgeWait(nullptr, superseded), WaitState::kGone);
 }
 
 TEST(ExitCodeTest, EveryCodeIsDocumentedInOrder) {
@@ -90,11 +133,6 @@ TEST(ExitCodeTest, EveryCodeIsDocumentedInOrder) {
   for (const ExitCodeText& exit : ExitCodes()) {
     EXPECT_EQ(exit.code, next++);
     EXPECT_FALSE(exit.meaning.empty());
-TEST(ProgressTest, OfSizesThatAreNotKnownYet) {
-  EXPECT_EQ(ProgressText({"a", "", 512 << 20, 1 << 30, 64 << 20, "", true}), "512 MiB of at least 1.00 GiB  64.0 MiB/s  9s left or more");
-  EXPECT_EQ(ProgressText({"a", "", 1 << 30, 1 << 30, 64 << 20, "", true}), "1.00 GiB of at least 1.00 GiB  64.0 MiB/s  1s left or more");
-}
-
   }
   EXPECT_EQ(ExitCodeFor(202), kExitOk);
   EXPECT_EQ(ExitCodeFor(404), kExitNotFound);
@@ -114,18 +152,6 @@ TEST(RenderTest, SurvivesWhateverTheDaemonSays) {
     EXPECT_FALSE(QueueText(odd, seconds(0)).empty());
     EXPECT_FALSE(RemovedText(odd, false).empty());
   }
-  json checked = image("complete", false);
-  checked["checksum"] = nullptr;
-  checked["checksum_asked"] = false;
-  EXPECT_EQ(JudgeWait(nullptr, checked), WaitState::kVerifying);
-  checked["checksum_asked"] = true;
-  EXPECT_EQ(JudgeWait(nullptr, checked), WaitState::kCached) << "it has none, or it cannot be asked for";
-  checked["checksum"] = {{"algorithm", "sha256"}, {"value", "abcd"}};
-  EXPECT_EQ(JudgeWait(queued, checked), WaitState::kVerifying);
-  json superseded = image("invalid", false);
-  superseded["error"] = "superseded: the source has another version, or none";
-  EXPECT_EQ(JudgeWait(queued, superseded), WaitState::kGoesOn);
-  EXPECT_EQ(JudgeWait(nullptr, superseded), WaitState::kGone);
 }
 
 TEST(RenderTest, ImagesAsATable) {

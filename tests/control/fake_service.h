@@ -169,6 +169,7 @@ class FakeService final : public Service {
   PruneResult ClearCache() override {
     MutexLock lock(mu_);
     calls_.push_back("clear cache");
+    std::erase_if(images_, [](const auto& image) { return !image.second.pinned && image.second.open_count == 0; });
     return {};
   }
   void ClearQueue() override {
