@@ -123,7 +123,9 @@ void AddShowing(CLI::App& app, CtlOptions& options) {
 void AddWatching(CLI::App& app, CtlOptions& options) {
   CLI::App* top = AddCommand(app, options, "top", "Watch the daemon work: throughput, hits, fills, slow fetches. q ends it");
   AddTime(top, "-d,--delay", options.interval, "Time between two looks. Default: 1s");
-  top->add_option("-n,--count", options.count, "End after so many looks")->type_name("COUNT");
+  top->add_option("-n,--count", options.count, "End after so many looks, 1 or more. Default: go on until q or Ctrl-C")
+      ->type_name("COUNT")
+      ->check(CLI::PositiveNumber.description(""));
   top->add_flag("-b,--batch", options.batch, "A block of text for each look, as when the output is no terminal. With --json an object per line");
   CLI::App* events = AddCommand(app, options, "events", "Follow what happens: the last ten events, then each as it comes, until Ctrl-C");
   events->add_option("GLOB", options.names, "Only events of images with these names, see cache --match")->type_name("");
@@ -267,6 +269,11 @@ ArgumentKind ArgumentKindOf(const std::string& command) {
   return ArgumentKind::kNone;
 }
 
+bool ShallWait(const CtlOptions& options) {
+  if (options.wait || options.background) return options.wait;
+  return ::isatty(STDERR_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1 && !options.quiet && !options.json;
+}
+
 std::unique_ptr<CLI::App> BuildCommandLine(CtlOptions& options) {
   auto app = std::make_unique<CLI::App>("control a running glintfs daemon", "glintctl");
   app->set_version_flag("--version", "glintctl " GLINTFS_VERSION, "Print the version");
@@ -282,11 +289,6 @@ std::unique_ptr<CLI::App> BuildCommandLine(CtlOptions& options) {
   AddDaemon(*app, options);
   app->final_callback([&options] { CheckTogether(options); });
   return app;
-}
-
-bool ShallWait(const CtlOptions& options) {
-  if (options.wait || options.background) return options.wait;
-  return ::isatty(STDERR_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1 && !options.quiet && !options.json;
 }
 
 std::optional<int> ParseCommandLine(int argc, char** argv, CtlOptions& options) {

@@ -113,7 +113,7 @@ void PrintFindings(const CtlOptions& options, const json& findings, bool daemon)
     const std::string advice = Printable(Text(finding, "advice"));
     if (!advice.empty()) fmt::print("{}-> {}\n", std::string(width + 8, ' '), advice);
   }
-  if (!options.quiet) fmt::print("{} checks, {} warnings, {} failures\n", findings.size(), warnings, failures);
+  if (!options.quiet) fmt::print("{}, {}, {}\n", Counted(findings.size(), "check"), Counted(warnings, "warning"), Counted(failures, "failure"));
 }
 
 bool AnyFailed(const json& findings) {

@@ -119,7 +119,7 @@ class Follower {
     return std::nullopt;
   }
 
-  void NoteLost(uint64_t lost) const { Note("lost", fmt::format("{} events are no longer kept", lost), lost); }
+  void NoteLost(uint64_t lost) const { Note("lost", Counted(lost, "event is", "events are") + " no longer kept", lost); }
 
   // True when it got an answer.
   bool Next() {

@@ -39,7 +39,10 @@ void ProgressBoard::Show(const std::vector<Progress>& running, const std::option
   next_ = now + kPlainInterval;
   const Progress* const one = total ? &*total : running.empty() ? nullptr : &running.front();
   if (one == nullptr) return;
-  Write(fmt::format("{}: {}\n", Printable(one->name), ProgressText(*one)));
+  std::string line = fmt::format("{}: {}\n", Printable(one->name), ProgressText(*one));
+  if (line == shown_) return;
+  Write(line);
+  shown_ = std::move(line);
 }
 
 void ProgressBoard::Draw(const std::vector<Progress>& running, const std::optional<Progress>& total) {

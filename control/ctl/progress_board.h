@@ -1,5 +1,5 @@
 // Progress on standard error: on a terminal a bar for each image that is being worked on and one in total, redrawn in place;
-// elsewhere a line every few seconds.
+// elsewhere a line every few seconds, when it says something new.
 #pragma once
 
 #include <chrono>
@@ -30,6 +30,7 @@ class ProgressBoard {
   const bool terminal_;
   std::vector<size_t> drawn_;  // widths of the lines that are on the terminal
   std::chrono::steady_clock::time_point next_{};  // when a plain line is due
+  std::string shown_;                             // the last one
 };
 
 }  // namespace glintfs::ctl

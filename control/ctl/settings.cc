@@ -9,6 +9,7 @@
 #include "control/ctl/names.h"
 #include "control/ctl/report.h"
 #include "control/ctl/table.h"
+#include "fs/base/size_text.h"
 
 namespace glintfs::ctl {
 namespace {
@@ -35,6 +36,20 @@ const json* FindIn(const json& settings, const std::string& name) {
 std::string Shown(const json& setting, const char* key) {
   const std::string text = Text(setting, key);
   return text.empty() ? "-" : text;
+}
+
+// Whether two texts of a setting say the same: 1d and 24h, 1024 and 1Ki.
+bool SameValue(const std::string& a, const std::string& b) {
+  if (a == b) return true;
+  if (const auto x = ParseDuration(a), y = ParseDuration(b); x && y) return *x == *y;
+  if (const auto x = ParseSize(a), y = ParseSize(b); x && y) return *x == *y;
+  if (const auto x = ParseShare(a), y = ParseShare(b); x && y) return *x == *y;
+  return false;
+}
+
+// What is as it is by default shows as "=", so that the others can be seen.
+std::string DefaultOf(const json& setting) {
+  return SameValue(Text(setting, "value"), Text(setting, "default")) ? "=" : Shown(setting, "default");
 }
 
 // What the daemon refused, with what helps: the nearest name, or what the setting takes.
@@ -84,7 +99,7 @@ int RunGet(const CtlOptions& options, Client& client) {
   if (chosen.empty()) return code;
   Table table({{"SETTING"}, {"VALUE"}, {"DEFAULT"}, {"CHANGEABLE"}});
   for (const json& setting : chosen)
-    table.Add({Text(setting, "name"), Shown(setting, "value"), Shown(setting, "default"), Flag(setting, "changeable") ? "yes" : "next mount"});
+    table.Add({Text(setting, "name"), Shown(setting, "value"), DefaultOf(setting), Flag(setting, "changeable") ? "yes" : "next mount"});
   Print(table.Render());
   return code;
 }

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "control/ctl/answer.h"
 #include "control/ctl/table.h"
@@ -50,7 +49,7 @@ std::string UseLine(const json& status) {
   } else {
     text = FormatSize(used) + ", no limit";
   }
-  return text + fmt::format("; {} images, {} open, {} pinned; {} free on disk", Count(images, "total"), Count(images, "open"),
+  return text + fmt::format("; {}, {} open, {} pinned; {} free on disk", Counted(Count(images, "total"), "image"), Count(images, "open"),
                             Count(images, "pinned"), Size(use, "disk_available_bytes"));
 }
 
@@ -62,8 +61,8 @@ std::string SourceLine(const json& status, const TopRates& rates, bool colors) {
                       rates.first_byte_seconds ? Time(*rates.first_byte_seconds) : "-");
   if (Count(fetches, "requests") > 0)
     text += fmt::format(", half below {}, 99% below {}", Bound(Real(fetches, "median_below")), Bound(Real(fetches, "p99_below")));
-  text += fmt::format("; {} retries, ", rates.retries);
-  const std::string errors = fmt::format("{} errors", rates.errors);
+  text += "; " + Counted(rates.retries, "retry", "retries") + ", ";
+  const std::string errors = Counted(rates.errors, "error");
   return text + (rates.errors > 0 ? Colored(errors, Color::kRed, colors) : errors);
 }
 
@@ -75,7 +74,7 @@ std::string QueueLine(const json& queue) {
     if (!Text(entry, "error").empty()) ++failing;
     if (Flag(entry, "running") && running.empty()) running = Printable(Text(entry, "name"));
   }
-  return fmt::format("{} images{}{}", entries.size(), failing > 0 ? fmt::format(", {} being tried again", failing) : "",
+  return fmt::format("{}{}{}", Counted(entries.size(), "image"), failing > 0 ? fmt::format(", {} being tried again", failing) : "",
                      running.empty() ? "" : "; now " + running);
 }
 
@@ -85,7 +84,7 @@ std::string FillsText(const json& fills, size_t most) {
     const json& fill = fills[i];
     const double size = Real(fill, "size"), done = Real(fill, "cached_bytes"), rate = Real(fill, "fill_rate");
     table.Add({Text(fill, "name"), size > 0 ? fmt::format("{:.0f}%", done / size * 100) : "-", Size(fill, "size"), Rate(rate),
-               rate >= 1 && size >= done ? Time((size - done) / rate + 1) : "-", Flag(fill, "queued") ? "asked for" : "being read"});
+               rate >= 1 && size >= done ? Span(Seconds((size - done) / rate + 1)) : "-", Flag(fill, "queued") ? "asked for" : "being read"});
   }
   return table.Render();
 }
@@ -134,16 +133,17 @@ std::string TopText(const Sample& now, const TopRates& rates, size_t rows, bool 
   const json& status = now.status;
   const json& flight = Part(status, "in_flight");
   const std::string health = Text(status, "health");
-  std::string text = fmt::format("glintfs {}, {} at {}, up {}, ", Text(status, "version"), Printable(Text(status, "source")),
-                                 Printable(Text(status, "mountpoint")), Time(std::floor(Real(status, "uptime_seconds"))));
-  text += Colored(health, health == "ok" ? Color::kGreen : Color::kRed, colors) + "\n";
+  // Health first: of a long line the end is cut off.
+  std::string text = Colored(health, health == "ok" ? Color::kGreen : Color::kRed, colors);
+  text += fmt::format(": glintfs {}, {} at {}, up {}\n", Text(status, "version"), Printable(Text(status, "source")),
+                      Printable(Text(status, "mountpoint")), Span(Seconds(Real(status, "uptime_seconds"))));
   for (const json& problem : Part(status, "problems"))
     if (problem.is_string()) text += Colored("  " + Printable(problem.get<std::string>()), Color::kRed, colors) + "\n";
-  Line(text, "Readers", fmt::format("{}; hits {} now, {} overall; {} reads parked", Rate(rates.read), Share(rates.hit_ratio),
-                                    Share(rates.hit_ratio_overall), Count(flight, "reads_parked")), colors);
-  Line(text, "Store", fmt::format("{}: {} demand, {} readahead, {} queued, {} background; {} fetches, {} waiting", Rate(rates.fetched),
+  Line(text, "Readers", fmt::format("{}; hits {} now, {} overall; {} parked", Rate(rates.read), Share(rates.hit_ratio),
+                                    Share(rates.hit_ratio_overall), Counted(Count(flight, "reads_parked"), "read")), colors);
+  Line(text, "Store", fmt::format("{}: {} demand, {} readahead, {} queued, {} background; {}, {} waiting", Rate(rates.fetched),
                                   Rate(rates.demand), Rate(rates.readahead), Rate(rates.queued), Rate(rates.background),
-                                  Count(flight, "fetches_running"), Count(flight, "fetches_waiting")), colors);
+                                  Counted(Count(flight, "fetches_running"), "fetch", "fetches"), Count(flight, "fetches_waiting")), colors);
   Line(text, "Cache", UseLine(status), colors);
   Line(text, "Source", SourceLine(status, rates, colors), colors);
   Line(text, "Queue", QueueLine(now.queue), colors);

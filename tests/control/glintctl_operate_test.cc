@@ -101,6 +101,9 @@ class GlintctlOperateTest : public GlintctlTest {
  protected:
   void SetUp() override {
     GlintctlTest::SetUp();
+    SetUpSettings();
+  }
+  void SetUpSettings() {
     service_.SetSettings({{"max_size", "10G", "10G", "a size", "", true},
                           {"chunk", "256Ki", "256Ki", "a size", "", false},
                           {"log_level", "debug", "info", "debug, info, warn or error", "", true}});
@@ -110,9 +113,16 @@ class GlintctlOperateTest : public GlintctlTest {
 TEST_F(GlintctlOperateTest, Get) {
   EXPECT_EQ(Ctl({"get"}).out,
             "SETTING    VALUE  DEFAULT  CHANGEABLE\n"
-            "max_size   10G    10G      yes\n"
-            "chunk      256Ki  256Ki    next mount\n"
+            "max_size   10G    =        yes\n"
+            "chunk      256Ki  =        next mount\n"
             "log_level  debug  info     yes\n");
+  service_.SetSettings({{"stall_time", "24h", "1d", "a time", "", true}, {"max_size", "1Ki", "1024", "a size", "", true}, {"fill_rate", "", "0", "", "", true}});
+  EXPECT_EQ(Ctl({"get"}).out,
+            "SETTING     VALUE  DEFAULT  CHANGEABLE\n"
+            "stall_time  24h    =        yes\n"
+            "max_size    1Ki    =        yes\n"
+            "fill_rate   -      0        yes\n");
+  SetUpSettings();
   EXPECT_EQ(CtlJson({"get", "chunk"})["settings"][0]["value"], "256Ki");
   const ProcessResult unknown = Ctl({"get", "loglevel"});
   EXPECT_EQ(unknown.code, 1);

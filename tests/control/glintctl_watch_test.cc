@@ -8,6 +8,7 @@ namespace glintfs::testing {
 namespace {
 
 using nlohmann::json;
+using namespace ctl;
 
 constexpr const char* kEnter = "\033[?1049h";
 constexpr const char* kLeave = "\033[?1049l";
@@ -49,6 +50,21 @@ TEST_F(GlintctlTopTest, BatchIsPlainBlocks) {
   EXPECT_NE(Ctl({"top", "-b", "-n1", "-d", "1ms", "--color=always"}).out.find("\033[1mReaders"), std::string::npos);
 }
 
+TEST_F(GlintctlTopTest, NoLooksAreWrongUsage) {
+  const ProcessResult none = Ctl({"top", "-n", "0"});
+  EXPECT_EQ(none.code, 2);
+  EXPECT_NE(none.err.find("--count"), std::string::npos) << none.err;
+}
+
+TEST_F(GlintctlTopTest, TimesLeftAndUptimesAreWholeSeconds) {
+  Sample sample;
+  sample.status = {{"uptime_seconds", 0.2}};
+  sample.activity = {{"fills", {{{"name", "a"}, {"size", 1000}, {"cached_bytes", 442}, {"fill_rate", 100.0}}}}};
+  const std::string text = TopText(sample, {}, 0, false);
+  EXPECT_NE(text.find("up <1s\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("  6s  being read"), std::string::npos) << text;
+}
+
 TEST_F(GlintctlTopTest, JsonIsAnObjectPerInterval) {
   Subprocess ctl(Command({"top", "--json", "-d", "20ms"}), {});
   ASSERT_TRUE(WaitFor([&] { return Contains(ctl.OutputSoFar(), "\n"); }));
@@ -88,6 +104,7 @@ TEST_F(GlintctlTopTest, FitsTheTerminalAndFollowsItsSize) {
   ASSERT_TRUE(WaitFor([&] { return Contains(ctl.ErrorSoFar(), "Cache"); })) << ctl.ErrorSoFar();
   EXPECT_FALSE(Contains(ctl.ErrorSoFar(), "Queue")) << "the sixth line";
   EXPECT_FALSE(Contains(ctl.ErrorSoFar(), "/mnt/images, up")) << "beyond the column";
+  EXPECT_TRUE(Contains(ctl.ErrorSoFar(), "ok: glintfs 1.2.3")) << "that never is";
   ctl.Resize(30, 120);
   EXPECT_TRUE(WaitFor([&] { return Contains(ctl.ErrorSoFar(), "slow.img") && Contains(ctl.ErrorSoFar(), "/mnt/images, up"); }));
   EXPECT_FALSE(Contains(ctl.ErrorSoFar(), "\033[1m"));
@@ -102,7 +119,7 @@ TEST_F(GlintctlTopTest, WaitsForADaemonThatWentAway) {
   ASSERT_TRUE(WaitFor([&] { return Contains(ctl.ErrorSoFar(), "waiting for it to come back"); })) << ctl.ErrorSoFar();
   const size_t seen = ctl.ErrorSoFar().size();
   StartServer();
-  ASSERT_TRUE(WaitFor([&] { return Contains(ctl.ErrorSoFar().substr(seen), "up 1h, "); })) << ctl.ErrorSoFar().substr(seen);
+  ASSERT_TRUE(WaitFor([&] { return Contains(ctl.ErrorSoFar().substr(seen), ", up 1h"); })) << ctl.ErrorSoFar().substr(seen);
   ctl.Type("q");
   EXPECT_EQ(ctl.Wait().code, 0);
 }
