@@ -23,6 +23,12 @@ using nlohmann::json;
 
 constexpr size_t kFew = 16;  // so many images are looked at one by one
 
+std::string WhenNotListed(Client& client) {
+  const auto status = Get(client, "/v1/status");
+  if (status && Flag(*status, "source_reachable")) return "If it has no listing, give whole names; else glintctl doctor looks for the reason";
+  return "glintctl status tells since when it is away; ask for all again once it is back";
+}
+
 // The images that the command line names, in order and each once. Nothing, with `code` set, when they cannot be found out; `code`
 // is set, too, when only some could.
 std::optional<std::vector<std::string>> Choose(const CtlOptions& options, Client& client, int& code) {
@@ -61,7 +67,7 @@ std::optional<std::vector<std::string>> Choose(const CtlOptions& options, Client
       PrintFailure("", known == 0 ? "the source cannot be listed, and no name that is known here matches"
                                   : fmt::format("the source cannot be listed; only the {} here {} taken", Counted(known, "name that is known", "names that are known"),
                                                 known == 1 ? "was" : "were"),
-                   "glintctl status tells since when it is away; ask for all again once it is back");
+                   WhenNotListed(client));
       code = kExitFailed;
     }
     if (walk->names.empty() && names.empty() && code == kExitOk) {

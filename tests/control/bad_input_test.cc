@@ -156,6 +156,9 @@ class BadInputTest : public GlintctlTest, public ::testing::WithParamInterface<S
     return {200, Ctl({"cache", "--wait", "w.img"}), "the source says abcd. Compare the image in the store"};
   }
   Seen SourceNotListed() {
+    ServiceStatus away;
+    away.source_reachable = false;
+    service_.SetStatus(away);
     service_.SetSource({{"", {{"b.img", false}}}}, false);
     return {Ask("GET", "/v1/source").status, Ctl({"cache", "--all"}), "glintctl status tells since when it is away"};
   }

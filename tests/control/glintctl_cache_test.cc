@@ -76,6 +76,9 @@ TEST_F(GlintctlCacheTest, ADirectoryThatCannotBeListedIsToldAndTheOthersAreCache
 }
 
 TEST_F(GlintctlCacheTest, WhileTheSourceIsAwayWhatIsKnownIsTakenAndThatIsSaid) {
+  ServiceStatus away;
+  away.source_reachable = false;
+  service_.SetStatus(away);
   service_.SetSource({{"", {{"a.qcow2", false}, {"b.img", false}}}}, false);
   const ProcessResult result = Ctl({"cache", "--all"});
   EXPECT_EQ(result.code, 1);
@@ -88,6 +91,9 @@ TEST_F(GlintctlCacheTest, WhileTheSourceIsAwayWhatIsKnownIsTakenAndThatIsSaid) {
   const ProcessResult none = Ctl({"cache", "--match", "*.iso"});
   EXPECT_EQ(none.code, 1) << "the source may have it";
   EXPECT_NE(none.err.find("no name that is known here matches"), std::string::npos) << none.err;
+  service_.SetStatus({});
+  const ProcessResult without = Ctl({"cache", "--all"});
+  EXPECT_NE(without.err.find("If it has no listing, give whole names"), std::string::npos) << without.err;
 }
 
 TEST_F(GlintctlCacheTest, AMalformedGlobIsWrongUsage) {
