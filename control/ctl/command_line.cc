@@ -151,7 +151,7 @@ void AddCaching(CLI::App& app, CtlOptions& options) {
       ->type_name("FILE");
   cache->add_flag("--now", options.now, "Before all others, also before what is being cached; that goes on afterwards");
   auto* wait = cache->add_flag("-w,--wait", options.wait,
-                  "Wait until they are cached and show the progress: the default on a terminal. Ctrl-C ends the waiting only");
+                  "Wait until they are cached, and verified where there is a checksum, and show the progress: the default on a terminal. Ctrl-C ends the waiting only");
   cache->add_flag("--background", options.background, "Return once they are queued: the default when not on a terminal")->excludes(wait);
   AddTime(cache, "--timeout", options.timeout, "Where it waits: no longer than this, asking included: 90s, 10m, 2h");
   AddNamesOrMatch(AddCommand(app, options, "cancel", "Take images off the queue and stop their fills. What is cached of them stays"), options,
