@@ -15,6 +15,8 @@ namespace glintfs {
 namespace {
 
 constexpr int kMaxFailedReplies = 3;
+constexpr Nanos kLongWait = std::chrono::seconds(1);
+constexpr Nanos kNoSecondWait = std::chrono::milliseconds(500);
 
 }  // namespace
 
@@ -125,6 +127,19 @@ CachedImage::Decision CachedImage::DecideLocked(std::unique_ptr<ReadOp>& op, boo
   parked_count_.fetch_add(1, std::memory_order_relaxed);
   host_.counters().reads_parked.fetch_add(1, std::memory_order_relaxed);
   return Decision::kParked;
+}
+
+// The kernel's page cache asks again, page by page, for what its readahead did not get: a program would wait twice for one
+// read(2). So for a moment after a read has waited long in vain, others fail alike.
+void CachedImage::GaveUpLocked(const Error& error, const OpList& failed) {
+  if (error.code != Errc::kTimedOut && error.code != Errc::kUnavailable) return;
+  const Nanos now = host_.clock().Now();
+  for (const auto& op : failed) {
+    if (op->began_.count() == 0 || now - op->began_ < kLongWait) continue;
+    gave_up_ = error;
+    gave_up_until_ = now + kNoSecondWait;
+    return;
+  }
 }
 
 // With fill=full a read starts a fill of what is absent.

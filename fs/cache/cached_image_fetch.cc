@@ -22,8 +22,6 @@ namespace {
 
 constexpr uint64_t kMaxTransientBytes = 16 << 20;  // in memory, per image that has no room on disk
 constexpr uint64_t kBypassWindow = 4 << 20;        // readahead of an image that is not being stored
-constexpr Nanos kLongWait = std::chrono::seconds(1);
-constexpr Nanos kNoSecondWait = std::chrono::milliseconds(500);
 
 bool IsZero(std::span<const std::byte> data) {
   return data.empty() || (data[0] == std::byte{0} && std::memcmp(data.data(), data.data() + 1, data.size() - 1) == 0);
@@ -379,19 +377,6 @@ void CachedImage::EndFlight(const std::shared_ptr<Flight>& flight, const Result<
     if (result.error().code == Errc::kStale || result.error().code == Errc::kNotFound) host_.OnStale(*this);
   }
   Perform(std::move(actions));
-}
-
-// The kernel's page cache asks again, page by page, for what its readahead did not get: a program would wait twice for one
-// read(2). So for a moment after a read has waited long in vain, others fail alike.
-void CachedImage::GaveUpLocked(const Error& error, const OpList& failed) {
-  if (error.code != Errc::kTimedOut && error.code != Errc::kUnavailable) return;
-  const Nanos now = host_.clock().Now();
-  for (const auto& op : failed) {
-    if (op->began_.count() == 0 || now - op->began_ < kLongWait) continue;
-    gave_up_ = error;
-    gave_up_until_ = now + kNoSecondWait;
-    return;
-  }
 }
 
 // Parked reads whose chunk no flight will bring.
