@@ -163,7 +163,7 @@ void DoStatfs(fuse_req_t req, fuse_ino_t) {
     st.f_bsize = st.f_frsize = space.block_size;
     st.f_blocks = space.blocks;
     st.f_bfree = st.f_bavail = space.blocks_free;
-    st.f_files = space.files;
+    // f_files and f_ffree stay 0, as on btrfs: there is no such limit, and "all in use" would have monitors cry.
     st.f_namemax = space.name_max;
     fuse_reply_statfs(request.Take(), &st);
   });

@@ -228,7 +228,6 @@ SpaceReply Filesystem::Space() {
   }
   reply.blocks = total / reply.block_size;
   reply.blocks_free = available / reply.block_size;
-  reply.files = stats.images;
   return reply;
 }
 

@@ -84,7 +84,6 @@ class DirectoryView {
 struct SpaceReply {
   uint32_t block_size = 4096;
   uint64_t blocks = 0, blocks_free = 0;
-  uint64_t files = 0;
   uint32_t name_max = 255;
 };
 
