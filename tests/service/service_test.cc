@@ -211,6 +211,7 @@ TEST_F(ServiceTest, AListingOfWhatIsKnownSaysSo) {
   ASSERT_TRUE(whole);
   EXPECT_TRUE(whole->complete);
   ASSERT_TRUE(ReadNow(**cache_->OpenImage(backend_.Info("a")), 0, 1));
+  ASSERT_TRUE(WaitFor([&] { return cache_->StatusOf("a")->state == ImageState::kComplete; }));  // a read is answered before that
   ASSERT_TRUE(cache_->Checkpoint());
   Close();
   backend_.FailAll(Error{Errc::kUnavailable, "down"});
@@ -241,7 +242,7 @@ TEST_F(ServiceTest, AListingThatHangsEndsWithTheService) {
 // Nobody looks a name up: what fails is fetched, filled, queued or scrubbed.
 TEST_F(ServiceTest, WhatTheCacheCannotAskIsTroubleOfTheSource) {
   const Error down{Errc::kUnavailable, "connection refused"};
-  backend_.Put("a", 8 * kMiB);
+  for (const char* name : {"a", "b"}) backend_.Put(name, 8 * kMiB);
   auto opened = cache_->OpenImage(backend_.Info("a"));
   ASSERT_TRUE(opened);
   for (const std::string what : {"a fetch", "a question of the queue"}) {
@@ -250,7 +251,7 @@ TEST_F(ServiceTest, WhatTheCacheCannotAskIsTroubleOfTheSource) {
     if (what == "a fetch") {
       EXPECT_FALSE(ReadNow(**opened, 0, 4096));
     } else {
-      ASSERT_TRUE(cache_->Enqueue(backend_.Info("a")));
+      ASSERT_TRUE(cache_->Enqueue(backend_.Info("b")));
     }
     ASSERT_TRUE(WaitFor([&] { return !service_->Status().source_reachable; }));
     EXPECT_NE(service_->Status().source_error.find("connection refused"), std::string::npos);
