@@ -110,7 +110,7 @@ CachedImage::Decision CachedImage::DecideLocked(std::unique_ptr<ReadOp>& op, boo
       absent = chunk;
     }
   }
-  if (absent <= last && first && op->began_ < gave_up_until_ && op->began_.count() != 0 && in_flight_.Find(absent) == nullptr) {
+  if (absent <= last && first && op->began_ < gave_up_until_ && op->began_.count() != 0) {
     actions.error = *gave_up_;
     return Decision::kFail;
   }

@@ -239,6 +239,7 @@ bool CachedImage::FinishChunk(Flight& flight, uint64_t chunk, std::span<const st
   {
     MutexLock lock(mu_);
     flight.next = chunk + 1;
+    gave_up_until_ = Nanos(0);  // it answers
     if (!have) std::erase(storing_, chunk);
     const bool seek_seen = !can_seek_ && !sequential_only_ && flight.begin > 0;
     if (seek_seen) can_seek_ = true;

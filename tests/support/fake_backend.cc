@@ -183,6 +183,11 @@ void FakeBackend::Release(Call call, const std::string& name) {
   changed_.NotifyAll();
 }
 
+void FakeBackend::FailHanging(Call call, Error error) {
+  MutexLock lock(mu_);
+  endings_[call] = {endings_[call].count + 1, std::move(error)};
+  changed_.NotifyAll();
+}
 void FakeBackend::HangAll() {
   for (const Call call : {Call::kStat, Call::kList, Call::kOpen, Call::kFetch, Call::kChecksum}) Hang(call);
 }
@@ -236,12 +241,14 @@ const FakeBackend::Trouble* FakeBackend::FindTrouble(Call call, const std::strin
 Result<void> FakeBackend::MaybeTrouble(Call call, const std::string& name, uint64_t passed, std::stop_token stop) {
   AssertNoLockHeld();
   MutexLock lock(mu_);
+  const uint64_t endings = endings_[call].count;
   while (!stop.stop_requested()) {
     const Trouble* hang = FindTrouble(call, name, true);
     if (hang == nullptr || passed < hang->after) break;
     ++hanging_[call];
     changed_.WaitFor(mu_, std::chrono::milliseconds(2));
     --hanging_[call];
+    if (endings_[call].count != endings) return endings_[call].error;
   }
   if (stop.stop_requested()) return Error{Errc::kCancelled, "stopped"};
   for (Trouble& t : troubles_[call]) {

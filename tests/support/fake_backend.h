@@ -60,6 +60,8 @@ class FakeBackend : public Backend {
   // ---- Trouble. `name` empty: for every name. A fetch hangs or fails once it has passed `after` bytes of its extent.
   void Hang(Call call, const std::string& name = "", uint64_t after = 0);
   void Release(Call call, const std::string& name = "");
+  // Calls that hang now fail; those that come later hang, as before.
+  void FailHanging(Call call, Error error);
   void HangAll();
   void ReleaseAll();
   // Calls that hang now.
@@ -123,6 +125,11 @@ class FakeBackend : public Backend {
   std::map<std::string, std::string> aliases_ GUARDED_BY(mu_);
   std::map<std::pair<std::string, std::string>, FakeImage> versions_ GUARDED_BY(mu_);  // every one there ever was
   std::map<Call, std::vector<Trouble>> troubles_ GUARDED_BY(mu_);
+  struct Ending {
+    uint64_t count = 0;
+    Error error{};
+  };
+  std::map<Call, Ending> endings_ GUARDED_BY(mu_);  // of calls that hung: FailHanging
   std::map<Call, int> hanging_ GUARDED_BY(mu_);
   std::map<std::string, uint64_t> corrupt_ GUARDED_BY(mu_);
   std::map<Call, std::map<std::string, int>> counts_ GUARDED_BY(mu_);
