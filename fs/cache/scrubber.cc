@@ -97,7 +97,8 @@ void Scrubber::Add(const ImageInfo& image) {
     const std::string key = RowKey(image.id);
     Record& record = records_[key];
     if (record.status.state == ScrubStatus::State::kWaiting || record.status.state == ScrubStatus::State::kRunning) return;
-    record = {.image = image, .status = {}};
+    record = {.image = image, .status = {}, .bad = std::move(record.bad)};  // what is not back yet is still to come
+    record.status.bad_chunks = record.bad.size();
     record.status.state = ScrubStatus::State::kWaiting;
     waiting_.push_back(key);
   }

@@ -252,6 +252,9 @@ TEST_F(ScrubTest, WithoutTheSourceItIsRepairedLater) {
   ASSERT_TRUE(WaitScrub("a", State::kFailed));
   EXPECT_NE(Scrub("a").error.find("down"), std::string::npos) << Scrub("a").error;
   EXPECT_EQ(cache_->StatusOf("a")->chunks_present, 2 * kMiB / kChunk - 1);
+  ASSERT_TRUE(cache_->Scrub("a"));  // what is left is good, and what is missing still missing
+  ASSERT_TRUE(WaitScrub("a", State::kFailed));
+  EXPECT_EQ(Scrub("a").bad_chunks, 1u);
   backend_.Heal();
   ASSERT_TRUE(WaitScrub("a", State::kRepaired)) << Scrub("a").error;
   EXPECT_TRUE(WaitFor([&] { return IsComplete("a"); }));
