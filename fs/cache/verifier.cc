@@ -8,6 +8,7 @@
 
 #include <array>
 #include <boost/crc.hpp>
+#include <utility>
 
 #include "fs/base/log.h"
 #include "fs/cache/cached_image.h"
@@ -64,10 +65,11 @@ std::unique_ptr<Digest> Digest::Make(const std::string& algorithm) {
 
 struct Verifier::Hashing {
   std::weak_ptr<CachedImage> image;
-  std::shared_ptr<CachedImage> held;  // set once it is complete
+  std::shared_ptr<CachedImage> held;  // while it is complete
   Checksum expected;
   std::unique_ptr<Digest> digest;
-  uint64_t next = 0;  // chunk
+  uint64_t next = 0;      // chunk
+  bool refilled = false;  // what turned out bad was asked for again: once, lest a broken disk be filled for ever
 };
 
 Verifier::Verifier(Callbacks callbacks) : callbacks_(std::move(callbacks)) {
@@ -132,7 +134,7 @@ void Verifier::Run(std::stop_token stop) {
       if (!checksum) continue;
       auto digest = Digest::Make(checksum->algorithm);
       if (!digest) continue;  // find_checksum knows better
-      hashing_[image->row()] = std::make_unique<Hashing>(Hashing{image, nullptr, *checksum, std::move(digest), 0});
+      hashing_[image->row()] = std::make_unique<Hashing>(Hashing{image, nullptr, *checksum, std::move(digest)});
     }
     for (auto it = hashing_.begin(); it != hashing_.end();) it = Follow(*it->second, stop) ? std::next(it) : hashing_.erase(it);
   }
@@ -146,7 +148,12 @@ bool Verifier::Follow(Hashing& hashing, std::stop_token stop) {
   const uint64_t until = image->PresentRun(hashing.next);
   for (; hashing.next < until; ++hashing.next) {
     if (stop.stop_requested()) return false;
-    if (!image->ReadChecked(hashing.next, buffer)) return true;  // absent again; goes on when it is back
+    if (!image->ReadChecked(hashing.next, buffer)) {  // absent again; goes on when it is back
+      // A partial one is filled by those who want it.
+      if (hashing.held && !std::exchange(hashing.refilled, true)) image->StartFill(Urgency::kBackground);
+      hashing.held.reset();
+      return true;
+    }
     hashing.digest->Update(buffer);
   }
   if (hashing.next < image->chunks()) return true;

@@ -1,4 +1,6 @@
 // The cache as a whole: verdicts on complete images, by the checksums that the source knows.
+#include <fstream>
+
 #include "fs/cache/verifier.h"
 #include "tests/unit/cache_fixture.h"
 
@@ -79,6 +81,29 @@ TEST_F(CacheTest, FilledIsToldBeforeVerified) {
   EXPECT_EQ(early, 0);
   EXPECT_EQ(filled, 1);
   cache_->SetEventHandler(nullptr);
+}
+
+// It is fetched again, and nothing holds the image afterwards.
+TEST_F(CacheTest, WhatTheVerifierFindsBadIsFetchedAgain) {
+  FakeImage image;
+  image.size = kMiB;
+  backend_.Put("a", image);
+  image.checksum = Checksum{"sha256", Sha256(backend_.Expected("a", 0, kMiB))};
+  backend_.Put("a", image);
+  backend_.Hang(Call::kChecksum, "a");
+  Open();
+  { ExpectRead(*Image("a"), 0, 4096); }
+  ASSERT_TRUE(WaitComplete("a"));
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(dir_ / "data")) {
+    if (!entry.is_regular_file()) continue;
+    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(3 * kChunk + 5);
+    file << "bad";
+  }
+  backend_.Release(Call::kChecksum, "a");
+  EXPECT_TRUE(WaitFor([&] { return cache_->StatusOf("a")->state == ImageState::kVerified; }));
+  EXPECT_EQ(cache_->Stats().bad_chunks, 1u);
+  EXPECT_TRUE(cache_->Evict("a"));
 }
 
 TEST(DigestTest, CrcsGiveTheirCheckValues) {  // of "123456789", as the CRC catalogue has them
