@@ -142,6 +142,28 @@ bool CacheImpl::StorageUsable() {
   return true;
 }
 
+// Without it a disk that works again would be noticed only with the next byte to store.
+void CacheImpl::ProbeStorage() {
+  {
+    MutexLock lock(mu_);
+    if (storage_error_.empty() || clock_.Now() < storage_retry_at_) return;
+  }
+  const std::vector<std::byte> block(4096, std::byte{1});
+  const std::string path = std::string(layout::kData) + "/probe";
+  const auto tried = [&]() -> Result<void> {
+    GLINTFS_ASSIGN(const auto file, storage_->Create(path, block.size()));
+    GLINTFS_TRY(file->WriteAt(block, 0));
+    return file->Sync();
+  }();
+  (void)storage_->Remove(path);
+  if (!tried) return StorageFailed(tried.error());
+  {
+    MutexLock lock(mu_);
+    storage_error_.clear();
+  }
+  LogInfo("the cache can store again");
+}
+
 bool CacheImpl::MayFill(uint64_t size) const {
   return options_.fill == FillMode::kFull && Fits(size);
 }

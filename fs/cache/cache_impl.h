@@ -178,6 +178,7 @@ class CacheImpl final : public Cache, public ImageHost {
   // The janitor's thread (janitor.cc)
   void RunJanitor(std::stop_token stop);
   void Tick();
+  void ProbeStorage();
   Result<void> CheckpointNow();
   std::vector<std::shared_ptr<CachedImage>> TakeDirtyImages();
   void NoteCheckpointed(const std::shared_ptr<CachedImage>& image);

@@ -2,6 +2,7 @@
 //
 //   every second   checkpoint: for each image with new chunks  take what is dirty → fdatasync its file → one index transaction
 //                  limits: prune when over (a limit was lowered, or the file system fills up)
+//                  a disk that refused to store is tried again
 //                  fills that failed are tried again when their back-off is over
 //   every 10 s     use (hits, last access) of images that have no new chunks; free memory back to the system
 //   clean_interval stalled and invalid images
@@ -67,6 +68,7 @@ void CacheImpl::RunJanitor(std::stop_token) {
 
 void CacheImpl::Tick() {
   UpdateHeadroom();
+  ProbeStorage();
   if (budget_.OverLimit()) {
     const PruneResult pruned = PruneFor(std::nullopt, false, Removal::kLimit);
     if (pruned.files > 0) LogInfo("over the limit: {} images ({}) evicted", pruned.files, FormatSize(pruned.bytes));

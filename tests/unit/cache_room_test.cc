@@ -152,5 +152,28 @@ TEST_F(NoRoomTest, IsToldUntilThereIsRoom) {
   EXPECT_TRUE(WaitFor([&] { return !cache_->Stats().no_room; }));
 }
 
+// On an idle host nobody stores a byte, and still the status says that it could.
+TEST_F(CacheTest, ADiskThatWorksAgainIsNoticedByItself) {
+  FakeClock clock;
+  clock_ = &clock;
+  backend_.Put("a", kMiB);
+  auto storage = std::make_unique<CrashStorage>();
+  CrashStorage* disk = storage.get();
+  options_.fill = FillMode::kDemand;
+  Open(std::move(storage));
+  disk->FailWrites(Error{Errc::kIo, "no space left"});
+  { ExpectRead(*Image("a"), 0, 4096); }
+  ASSERT_TRUE(WaitFor([&] { return !cache_->Stats().storage_error.empty(); }));
+  const uint64_t errors = cache_->Stats().storage_errors;
+  clock.Advance(11s);
+  ASSERT_TRUE(WaitFor([&] { return cache_->Stats().storage_errors > errors; })) << "tried again";
+  EXPECT_FALSE(cache_->Stats().storage_error.empty());
+  disk->FailWrites(std::nullopt);
+  clock.Advance(11s);
+  EXPECT_TRUE(WaitFor([&] { return cache_->Stats().storage_error.empty(); }));
+  cache_.reset();
+  clock_ = nullptr;
+}
+
 }  // namespace
 }  // namespace glintfs::testing
