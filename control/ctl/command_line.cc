@@ -125,7 +125,7 @@ void AddWatching(CLI::App& app, CtlOptions& options) {
   AddTime(top, "-d,--delay", options.interval, "Time between two looks. Default: 1s");
   top->add_option("-n,--count", options.count, "End after so many looks, 1 or more. Default: go on until q or Ctrl-C")
       ->type_name("COUNT")
-      ->check(CLI::PositiveNumber.description(""));
+      ->check(CLI::Range(1, 1'000'000).description(""));
   top->add_flag("-b,--batch", options.batch, "A block of text for each look, as when the output is no terminal. With --json an object per line");
   CLI::App* events = AddCommand(app, options, "events", "Follow what happens: the last ten events, then each as it comes, until Ctrl-C");
   events->add_option("GLOB", options.names, "Only events of images with these names, see cache --match")->type_name("");

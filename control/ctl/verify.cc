@@ -146,7 +146,7 @@ class Verification {
     const uint64_t bad = Count(scrub, "bad_chunks");
     const json more = {{"scrub", scrub}};
     if (state == "good") {
-      results_.Done(item.place, "good", more);
+      results_.Done(item.place, Text(image, "state") == "partial" ? "good, as far as it is cached" : "good", more);
     } else if (state == "repaired") {
       ++repaired_;
       results_.Done(item.place, "repaired, " + Counted(bad, "bad chunk"), more);

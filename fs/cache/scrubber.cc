@@ -24,6 +24,8 @@ constexpr uint64_t kReadIds = uint64_t{1} << 63;  // apart from those of the fil
 
 Nanos BackOff(int tries) { return std::chrono::seconds(std::min<int64_t>(300, int64_t{1} << std::min(tries - 1, 9))); }
 
+std::string BadChunks(uint64_t count) { return fmt::format("{} bad chunk{}", count, count == 1 ? "" : "s"); }
+
 // This thread only: after everybody else, on the processor and, where the disk's scheduler knows it, on the disk.
 void StepBack() {
   setpriority(PRIO_PROCESS, 0, 19);
@@ -181,7 +183,7 @@ void Scrubber::Finish(const ImageId& id, ScrubStatus::State state, std::string e
   }
   switch (state) {
     case ScrubStatus::State::kGood: LogInfo("{}: scrubbed, all of it is good", id.name); break;
-    case ScrubStatus::State::kRepaired: LogInfo("{}: scrubbed, {} bad chunks were fetched again", id.name, status.bad_chunks); break;
+    case ScrubStatus::State::kRepaired: LogInfo("{}: scrubbed, {} fetched again", id.name, BadChunks(status.bad_chunks)); break;
     case ScrubStatus::State::kFailed: LogWarn("{}: scrub: {}", id.name, status.error); break;
     case ScrubStatus::State::kNever:
     case ScrubStatus::State::kWaiting:
@@ -321,7 +323,7 @@ void Scrubber::Repair(CachedImage& image, std::stop_token stop) {
     if (stop.stop_requested()) return;
     if (!fetched)
       return Finish(id, ScrubStatus::State::kFailed,
-                    fmt::format("{} bad chunks, not fetched again yet: {}", bad.size(), fetched.error().ToString()), true);
+                    fmt::format("{}, not fetched again yet: {}", BadChunks(bad.size()), fetched.error().ToString()), true);
   }
   Finish(id, ScrubStatus::State::kRepaired, "", false);
 }
@@ -343,12 +345,12 @@ void Scrubber::Replace(CachedImage& image, std::stop_token stop) {
     if (stop.stop_requested()) return;
     if (!fetched && fetched.error().code != Errc::kNoSpace)  // kNoSpace: it came, and is not kept
       return Finish(id, ScrubStatus::State::kFailed,
-                    fmt::format("{} bad chunks, to be replaced once the source can give them: {}", bad, fetched.error().ToString()), true);
+                    fmt::format("{}, to be replaced once the source can give them: {}", BadChunks(bad), fetched.error().ToString()), true);
   }
   if (!callbacks_.replace(id)) return;  // running until it is complete again
   Finish(id, ScrubStatus::State::kFailed,
-         fmt::format("{} bad chunks; whoever has it open may read it past glintfs, so it is removed once nobody has, and then "
-                     "fetched anew", bad), false);
+         fmt::format("{}; whoever has it open may read it past glintfs, so it is removed once nobody has, and then "
+                     "fetched anew", BadChunks(bad)), false);
 }
 
 // A read is answered before the chunk is on disk: so this waits for the flight to be over, too.
