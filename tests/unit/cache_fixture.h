@@ -65,6 +65,7 @@ class CacheTest : public ::testing::Test {
 
   TempDir dir_;
   FakeBackend backend_;
+  FakeClock fake_clock_;  // outlives the cache
   Clock* clock_ = nullptr;
   CacheOptions options_;
   std::unique_ptr<Cache> cache_;

@@ -150,7 +150,7 @@ TEST_F(CacheTest, OneDaemonPerDirectory) {
 // ---- stalled
 
 TEST_F(CacheTest, AStalledPartialImageIsRemovedByClean) {
-  FakeClock clock;
+  FakeClock& clock = fake_clock_;
   clock_ = &clock;
   backend_.Put("a", 8 * kMiB);
   backend_.Fail(Call::kFetch, {Errc::kAccessDenied, "no"}, "a", -1, 3 * kChunk);

@@ -171,7 +171,7 @@ TEST_F(CacheTest, AFailedFetchFailsItsReadersAndTheNextReadTriesAgain) {
 
 // The kernel's page cache asks again for what its readahead did not get.
 TEST_F(CacheTest, AReadThatWaitedLongInVainIsNotWaitedForTwice) {
-  FakeClock clock;
+  FakeClock& clock = fake_clock_;
   clock_ = &clock;
   for (const FillMode fill : {FillMode::kDemand, FillMode::kFull}) {
     const std::string name = fill == FillMode::kDemand ? "demand" : "full";
